@@ -1,0 +1,146 @@
+"""The server's event stream: what wakes agents, and how they are told something."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+from websockets.typing import Subprotocol
+
+from clearflow import clock
+from clearflow._prefect.connection import Connection
+from clearflow._prefect.http import Api
+
+FLOW_RUN = "prefect.flow-run."
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: its name, the id of its resource, and the related ids by role."""
+
+    name: str
+    resource: str
+    related: Mapping[str, str]
+    payload: Mapping[str, Any]
+
+    @property
+    def run_id(self) -> str | None:
+        """The id of the flow run it is about."""
+        head, _, run_id = self.resource.partition("prefect.flow-run.")
+        return run_id if not head and run_id else None
+
+    @property
+    def state(self) -> str | None:
+        """The name of the state a flow run has entered."""
+        return self.name.removeprefix(FLOW_RUN) if self.name.startswith(FLOW_RUN) else None
+
+
+CONNECTED = Event("clearflow.connected", "", {}, {})
+
+
+async def stream(
+    connection: Connection, resources: Sequence[str], names: Sequence[str] = ()
+) -> AsyncIterator[Event]:
+    """Events about any of these resources, as they happen, for ever.
+
+    Connects again when the connection breaks. Every connection starts with the event CONNECTED:
+    what happened before it has to be asked for. `resources` are ids such as
+    `prefect.work-pool.<id>`, matched against the resource and the related ones; `names` are
+    event names, where a trailing `*` matches any ending.
+
+    Events are sent before the change they speak of is committed, and a subscriber that falls
+    more than 256 behind misses some: an event is a hint to look.
+    """
+    url = connection.url.replace("http", "ws", 1) + "/events/out"
+    failures = 0
+    while True:
+        try:
+            async with connect(
+                url,
+                subprotocols=[Subprotocol("prefect")],
+                additional_headers=dict(connection.headers),
+                max_size=None,
+                proxy=None,
+            ) as socket:
+                token = connection.key or connection.auth_string
+                await socket.send(json.dumps({"type": "auth", "token": token}))
+                answer = json.loads(await socket.recv())
+                if answer.get("type") != "auth_success":
+                    raise ConnectionError(str(answer.get("reason")))
+                await socket.send(json.dumps(_filter(resources, names)))
+                failures = 0
+                yield CONNECTED
+                async for message in socket:
+                    data = json.loads(message)
+                    if data.get("type") == "event":
+                        yield _parse(data["event"])
+        except (OSError, WebSocketException, ConnectionError, ValueError):
+            pass
+        failures += 1
+        await asyncio.sleep(min(0.2 * 2 ** min(failures, 8), 15.0) * random.uniform(0.5, 1.0))
+
+
+def _filter(resources: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
+    now = clock.now()
+    chosen: dict[str, Any] = {
+        "occurred": {
+            "since": (now - timedelta(hours=1)).isoformat(),
+            "until": (now + timedelta(days=365)).isoformat(),
+        },
+        # `related` would be ignored on the live stream.
+        "any_resource": {"id": list(resources)},
+    }
+    exact = [n for n in names if not n.endswith("*")]
+    prefixes = [n[:-1] for n in names if n.endswith("*")]
+    if names:
+        chosen["event"] = {"name": exact, "prefix": prefixes} if exact else {"prefix": prefixes}
+    return {"type": "filter", "filter": chosen, "backfill": False}
+
+
+def _parse(data: Mapping[str, Any]) -> Event:
+    related = {
+        r.get("prefect.resource.role", ""): r.get("prefect.resource.id", "")
+        for r in data.get("related") or ()
+    }
+    names = {
+        f"{r.get('prefect.resource.role', '')}.name": r["prefect.resource.name"]
+        for r in data.get("related") or ()
+        if r.get("prefect.resource.name")
+    }
+    return Event(
+        name=data["event"],
+        resource=data["resource"].get("prefect.resource.id", ""),
+        related={**related, **names},
+        payload=data.get("payload") or {},
+    )
+
+
+async def emit(
+    api: Api,
+    name: str,
+    resource: str,
+    *,
+    related: Mapping[str, str] | None = None,
+    payload: Mapping[str, Any] | None = None,
+) -> None:
+    """Tell everybody who listens; `related` maps resource ids to roles."""
+    event = {
+        "id": str(uuid4()),
+        "occurred": api.clock.now().isoformat(),
+        "event": name,
+        "resource": {"prefect.resource.id": resource},
+        "related": [
+            {"prefect.resource.id": i, "prefect.resource.role": role}
+            for i, role in (related or {}).items()
+        ],
+        "payload": dict(payload or {}),
+    }
+    await api.post("/events", [event])

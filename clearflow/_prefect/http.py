@@ -1,0 +1,200 @@
+"""One HTTP conversation with the Prefect server: keys, retries, errors, and the server's clock."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import random
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from clearflow._prefect.connection import Connection
+from clearflow.clock import ServerClock
+from clearflow.errors import Conflict, NotFound, Refused, ServerError, Unauthorized, Unreachable
+
+# Prefect's client waits 2 s before the first retry of a 503. SQLite answers 503 for some
+# milliseconds while another writer holds it, so we ask again at once.
+_RETRIED = {408, 429, 502, 503, 504}
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
+
+
+class Api:
+    """Requests to the server's REST API.
+
+    A request that the server does not answer, or answers with "try again", is repeated: for
+    `give_up_after` seconds, or for ever when it is None (agents and supervisors outlive the
+    server). `on_answer(reachable)` is told of every change between answers and silence.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        give_up_after: float | None = 10.0,
+        timeout: float = 30.0,
+        on_answer: Callable[[bool], None] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.connection = connection
+        self.clock = ServerClock()
+        self.requests = 0
+        self._give_up_after = give_up_after
+        self._on_answer = on_answer
+        self._reachable = True
+        headers = {"User-Agent": "clearflow", **connection.headers}
+        if connection.key:
+            headers["Authorization"] = f"Bearer {connection.key}"
+        elif connection.auth_string:
+            token = base64.b64encode(connection.auth_string.encode()).decode()
+            headers["Authorization"] = f"Basic {token}"
+        # Without TLS no certificates are loaded, which takes longer than a request.
+        verify: Any = connection.url.startswith("https:") and connection.verify_tls
+        if verify and connection.tls_cert_file:
+            import ssl
+
+            verify = ssl.create_default_context(cafile=connection.tls_cert_file)
+        self._http = httpx.AsyncClient(
+            base_url=connection.url,
+            headers=headers,
+            timeout=timeout,
+            verify=verify,
+            transport=transport,
+            trust_env=not _is_local(connection.url),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def get(self, path: str, **query: Any) -> Any:
+        return await self.request("GET", path, query=query or None)
+
+    async def post(self, path: str, body: Any = None) -> Any:
+        return await self.request("POST", path, body)
+
+    async def patch(self, path: str, body: Any) -> Any:
+        return await self.request("PATCH", path, body)
+
+    async def delete(self, path: str) -> Any:
+        return await self.request("DELETE", path)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: dict[str, Any] | None = None,
+        give_up_after: float | None | type[Ellipsis] = ...,  # type: ignore[valid-type]
+    ) -> Any:
+        """The decoded answer (None for an empty one).
+
+        Raises Unreachable (no answer), Unauthorized (401, 403), NotFound (404), Conflict (409),
+        Refused (other 4xx, with the server's words) and ServerError (5xx).
+        """
+        patience = self._give_up_after if give_up_after is ... else give_up_after
+        deadline = None if patience is None else time.monotonic() + float(patience)  # type: ignore[arg-type]
+        content = None if body is None else json.dumps(body, default=str).encode()
+        headers = {"Content-Type": "application/json"} if content else None
+        wait = _FIRST_WAIT
+        while True:
+            pause: float | None = None
+            try:
+                self.requests += 1
+                answer = await self._http.request(
+                    method, path, content=content, headers=headers, params=query
+                )
+            except httpx.TransportError as error:
+                failure: Exception = Unreachable(
+                    f"the Prefect server at {self.connection.url} does not answer"
+                    f" ({_words(error)})",
+                    hint="is it running? `clearflow up` starts one here",
+                )
+                self._answered(False)
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise Unreachable(f"{self.connection.url} is not the URL of a server") from error
+            else:
+                self.clock.observe(answer.headers.get("date"))
+                if answer.status_code not in _RETRIED:
+                    self._answered(True)
+                    return _decoded(answer, method, path)
+                failure = ServerError(f"{method} {path}: the server answers {answer.status_code}")
+                pause = _retry_after(answer)
+            if pause is None:
+                pause = wait * random.uniform(0.75, 1.25)
+                wait = min(wait * 2, _LONGEST_WAIT)
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise failure
+            await asyncio.sleep(pause)
+
+    def _answered(self, reachable: bool) -> None:
+        if reachable != self._reachable:
+            self._reachable = reachable
+            if self._on_answer:
+                self._on_answer(reachable)
+
+
+def _is_local(url: str) -> bool:
+    host = httpx.URL(url).host
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    try:
+        return float(answer.headers["Retry-After"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _decoded(answer: httpx.Response, method: str, path: str) -> Any:
+    if answer.is_success:
+        if not answer.content:
+            return None
+        try:
+            return answer.json()
+        except ValueError:
+            raise Unreachable(
+                f"{answer.request.url} is not a Prefect API: it answers with something else",
+                hint="the URL of a Prefect server ends in /api",
+            ) from None
+    said = _detail(answer)
+    if answer.status_code in {401, 403}:
+        raise Unauthorized(
+            f"the Prefect server does not accept this key ({said})",
+            hint="`clearflow init` stores another one",
+        )
+    if answer.status_code == 404:
+        raise NotFound(said)
+    if answer.status_code == 409:
+        raise Conflict(said)
+    if answer.status_code < 500:
+        raise Refused(f"{method} {path}: {said}")
+    raise ServerError(f"{method} {path}: the server answers {answer.status_code}: {said}")
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        data = answer.json()
+    except ValueError:
+        return answer.text[:200] or str(answer.status_code)
+    detail = data.get("detail", data) if isinstance(data, dict) else data
+    return detail if isinstance(detail, str) else json.dumps(detail)[:500]

@@ -1,0 +1,201 @@
+"""Flow runs: read, create, propose states, settle claims."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+from clearflow._prefect.http import Api
+from clearflow.errors import NotFound
+from clearflow.words.lifecycle import Write
+from clearflow.words.models import SCHEDULED, Run, State
+
+PAGE = 200  # the server's limit
+BY_PLACE = "NEXT_SCHEDULED_START_TIME_ASC"
+NEWEST = "EXPECTED_START_TIME_DESC"
+
+
+def _state(write: Write) -> dict[str, Any]:
+    details: dict[str, Any] = {"transition_id": str(uuid4())}
+    if write.place is not None:
+        details["scheduled_time"] = write.place.isoformat()
+    state = {
+        "type": write.type,
+        "name": write.name,
+        "message": str(write.note),
+        "state_details": details,
+    }
+    if write.data is not None:
+        state["data"] = write.data
+    return state
+
+
+async def read(api: Api, run_id: str) -> Run:
+    """One run. Raises NotFound."""
+    return Run.parse(await api.get(f"/flow_runs/{run_id}"))
+
+
+async def history(api: Api, run_id: str) -> list[State]:
+    """All states of a run, oldest first."""
+    states = await api.get("/flow_run_states/", flow_run_id=run_id)
+    parsed = [State.parse(s) for s in states]
+    return sorted(parsed, key=lambda s: s.at.timestamp() if s.at else 0.0)
+
+
+async def find(
+    api: Api,
+    where: Mapping[str, Any] | None = None,
+    *,
+    pool: str | None = None,
+    queue: str | None = None,
+    sort: str = NEWEST,
+    limit: int | None = None,
+) -> AsyncIterator[Run]:
+    """Runs that fit a filter of Prefect's, page by page; `queue` is the stored name."""
+    body: dict[str, Any] = {"sort": sort}
+    if where:
+        body["flow_runs"] = dict(where)
+    if pool is not None:
+        body["work_pools"] = {"name": {"any_": [pool]}}
+    if queue is not None:
+        body["work_pool_queues"] = {"name": {"any_": [queue]}}
+    offset = 0
+    while limit is None or offset < limit:
+        size = PAGE if limit is None else min(PAGE, limit - offset)
+        page = await api.post("/flow_runs/filter", {**body, "limit": size, "offset": offset})
+        for item in page:
+            yield Run.parse(item)
+        if len(page) < size:
+            return
+        offset += len(page)
+
+
+async def count(
+    api: Api,
+    where: Mapping[str, Any],
+    *,
+    pool: str | None = None,
+    queue: str | None = None,
+) -> int:
+    body: dict[str, Any] = {"flow_runs": dict(where)}
+    if pool is not None:
+        body["work_pools"] = {"name": {"any_": [pool]}}
+    if queue is not None:
+        body["work_pool_queues"] = {"name": {"any_": [queue]}}
+    return int(await api.post("/flow_runs/count", body))
+
+
+async def resolve(api: Api, task: str) -> Run:
+    """The current run of a task, by the task's id or by that of any run it has now.
+
+    Raises NotFound.
+    """
+    try:
+        UUID(task)
+    except ValueError:
+        raise NotFound(
+            f"{task!r} is not the id of a task", hint="`clearflow task ls` lists tasks with ids"
+        ) from None
+    # A task that went to another queue lives on in a run that carries its id as a tag.
+    moved = [r async for r in find(api, {"tags": {"all_": [f"task:{task}"]}}, limit=PAGE)]
+    if moved:
+        return max(moved, key=lambda r: hop(r))
+    try:
+        return await read(api, task)
+    except NotFound:
+        raise NotFound(
+            f"there is no task {task}", hint="`clearflow task ls` lists tasks with ids"
+        ) from None
+
+
+def hop(run: Run) -> int:
+    """How often the task has changed its run: 0 for the first."""
+    task, _, number = (run.idempotency_key or "").rpartition(":")
+    return int(number) if task == run.task_id and number.isdigit() else 0
+
+
+async def propose(api: Api, run_id: str, write: Write) -> State | None:
+    """Propose a state. The new state, or None when the server keeps or chooses another.
+
+    Raises NotFound when the run is gone.
+    """
+    answer = await api.post(
+        f"/flow_runs/{run_id}/set_state", {"state": _state(write), "force": write.force}
+    )
+    if answer["status"] != "ACCEPT" or not answer.get("state"):
+        return None
+    return State.parse(answer["state"])
+
+
+async def create(
+    api: Api,
+    *,
+    deployment_id: str,
+    write: Write,
+    name: str | None = None,
+    queue: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    job_variables: Mapping[str, Any] | None = None,
+    tags: Sequence[str] = (),
+    labels: Mapping[str, Any] | None = None,
+    idempotency_key: str | None = None,
+    policy: Mapping[str, Any] | None = None,
+) -> Run:
+    """A new run of a deployment; the existing one when the idempotency key is known."""
+    body: dict[str, Any] = {
+        "state": _state(write),
+        "parameters": dict(parameters or {}),
+        "job_variables": dict(job_variables or {}),
+        "tags": list(tags),
+        "labels": dict(labels or {}),
+        "enforce_parameter_schema": False,
+    }
+    if name:
+        body["name"] = name
+    if queue:
+        body["work_queue_name"] = queue
+    if idempotency_key:
+        body["idempotency_key"] = idempotency_key
+    if policy:
+        body["empirical_policy"] = dict(policy)
+    return Run.parse(await api.post(f"/deployments/{deployment_id}/create_flow_run", body))
+
+
+async def create_bare(
+    api: Api, run: Run, write: Write, *, pool: str, queue: str, tags: Sequence[str], key: str
+) -> Run:
+    """A new run like one that has no deployment."""
+    body = {
+        "flow_id": run.flow_id,
+        "name": run.name,
+        "state": _state(write),
+        "parameters": dict(run.parameters),
+        "job_variables": dict(run.job_variables),
+        "tags": list(tags),
+        "labels": dict(run.labels),
+        "empirical_policy": dict(run.policy),
+        "idempotency_key": key,
+        "work_pool_name": pool,
+        "work_queue_name": queue,
+    }
+    return Run.parse(await api.post("/flow_runs/", body))
+
+
+async def patch(api: Api, run_id: str, **changes: Any) -> None:
+    """Change parts of a run that Prefect lets change: parameters, tags, name, empirical_policy."""
+    await api.patch(f"/flow_runs/{run_id}", changes)
+
+
+async def delete(api: Api, run_id: str) -> None:
+    """Delete a run; one that is gone already is fine."""
+    try:
+        await api.delete(f"/flow_runs/{run_id}")
+    except NotFound:
+        return
+
+
+async def head_of(api: Api, pool: str, queue: str) -> Run | None:
+    """The first of a queue's waiting runs, due or not."""
+    where = {"state": {"type": {"any_": [SCHEDULED]}}}
+    return await anext(find(api, where, pool=pool, queue=queue, sort=BY_PLACE, limit=1), None)

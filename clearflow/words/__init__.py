@@ -1,0 +1,1 @@
+"""The words of clearflow, as pure code: nothing here reaches outside the process."""

@@ -1,0 +1,50 @@
+"""Names of any kind (spaces, slashes, quotes, emoji) in places that allow few characters."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import socket
+import unicodedata
+
+# Prefect refuses these in the names of flows, deployments and queues.
+_FULL_WIDTH = str.maketrans({"/": "／", "%": "％", "&": "＆", "<": "＜", ">": "＞"})
+_HALF_WIDTH = str.maketrans({v: chr(k) for k, v in _FULL_WIDTH.items()})
+
+
+def slug(name: str, limit: int = 40) -> str:
+    """A key made of `[a-z0-9-]` for any name: readable, and unique by 8 hex of the true name."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:limit].strip("-")
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{words}-{digest}" if words else digest
+
+
+def stored(name: str) -> str:
+    """The name as Prefect keeps it: characters that it refuses in their full-width form."""
+    return name.translate(_FULL_WIDTH)
+
+
+def shown(name: str) -> str:
+    """The true name of one that Prefect keeps: the inverse of `stored`."""
+    return name.translate(_HALF_WIDTH)
+
+
+def flow_name(project: str, name: str) -> str:
+    """The name of the Prefect flow for tasks of this project and name."""
+    return stored(f"{project} · {name}")
+
+
+def agent_name(number: int = 0, host: str | None = None) -> str:
+    """The name of the agent with this number on a machine, such as `gpu-box:0`."""
+    return f"{stored(host or socket.gethostname())}:{number}"
+
+
+def rendezvous(agent: str, key: str) -> float:
+    """How far this agent is from the key, in [0, 1): the nearest agent acts first.
+
+    Highest-random-weight hashing (Thaler and Ravishankar, 1998): every agent computes its own
+    distance, none needs to know the others.
+    """
+    digest = hashlib.blake2b(f"{agent}\0{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
