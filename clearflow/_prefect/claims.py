@@ -120,6 +120,7 @@ async def finish(
     run_id: str,
     write: Write,
     *,
+    token: str,
     by: str,
     leased: Callable[[], bool],
     stale_after: timedelta,
@@ -130,7 +131,6 @@ async def finish(
     settled first. Returns the state that stands at the end, or None when the claim was taken
     over: then nothing was written.
     """
-    token = write.note.claim or ""
     while True:
         if not leased() and not await settle(api, run_id, token, by, stale_after):
             where, _ = await standing(api, run_id, token)
