@@ -18,7 +18,7 @@ from clearflow._prefect.http import Api
 from clearflow.errors import Conflict, NotFound
 from clearflow.words import lifecycle, order
 from clearflow.words.lifecycle import Admission, Standing, Taken, Write
-from clearflow.words.models import ACTIVE, CANCELLING, PENDING, RUNNING, Run, State
+from clearflow.words.models import ACTIVE, PENDING, RUNNING, Run, State
 from clearflow.words.notes import Note
 
 
@@ -115,6 +115,28 @@ async def standing(api: Api, run_id: str, token: str) -> tuple[Standing, State |
         return Standing.GONE, None
 
 
+async def entitled(
+    api: Api,
+    run_id: str,
+    *,
+    token: str,
+    by: str,
+    leased: Callable[[], bool],
+    stale_after: timedelta,
+) -> tuple[Standing, State | None]:
+    """Wait until the holder of a claim may write its end, and say where it stands then.
+
+    `leased` says whether nobody can have declared the claim lost yet. When in doubt the claim is
+    settled first; GONE means that somebody else has done so, and nothing may be written.
+    """
+    while not leased() and not await settle(api, run_id, token, by, stale_after):
+        where, state = await standing(api, run_id, token)
+        if where is Standing.GONE:
+            return where, state
+        await asyncio.sleep(min(1.0, stale_after.total_seconds() / 10))
+    return await standing(api, run_id, token)
+
+
 async def finish(
     api: Api,
     run_id: str,
@@ -127,30 +149,22 @@ async def finish(
 ) -> State | None:
     """Record the end of a claim that this process holds, exactly once.
 
-    `leased` says whether nobody can have declared the claim lost yet. When in doubt the claim is
-    settled first. Returns the state that stands at the end, or None when the claim was taken
-    over: then nothing was written.
+    Returns the state that stands at the end, or None when the claim was taken over: then nothing
+    was written.
     """
     while True:
-        if not leased() and not await settle(api, run_id, token, by, stale_after):
-            where, _ = await standing(api, run_id, token)
-            if where is Standing.GONE:
-                return None
-            await asyncio.sleep(min(1.0, stale_after.total_seconds() / 10))
-            continue
+        where, state = await entitled(
+            api, run_id, token=token, by=by, leased=leased, stale_after=stale_after
+        )
+        if where is Standing.GONE:
+            return None
+        if state is not None and state.final:
+            return state
+        end = write
+        if where is Standing.ABORTED and state is not None:
+            end = lifecycle.aborted(state.note.by or "the Prefect UI", state.note)
         try:
-            accepted = None
-            where, state = await standing(api, run_id, token)
-            if where is Standing.MINE:
-                accepted = await runs.propose(api, run_id, write)
-            elif where is Standing.ABORTED and state is not None:
-                if state.final:
-                    return state
-                note = state.note if state.type == CANCELLING else write.note
-                end = lifecycle.aborted(note.by or "the Prefect UI", note)
-                accepted = await runs.propose(api, run_id, end)
-            else:
-                return None
+            accepted = await runs.propose(api, run_id, end)
         except NotFound:
             return None
         if accepted is not None:

@@ -199,6 +199,7 @@ class Standing(enum.Enum):
 
     MINE = "mine"
     ABORTED = "aborted"
+    ENDED = "ended"  # this claim's own outcome is recorded
     GONE = "gone"  # settled by somebody else: stop, and write nothing
 
 
@@ -212,8 +213,8 @@ def standing(history: Sequence[State], token: str) -> tuple[Standing, State | No
     last = history[-1]
     if abort := abort_in(history):
         return Standing.ABORTED, abort
-    if last.note.claim == token and not last.final:
-        return Standing.MINE, None
+    if last.note.claim == token:
+        return (Standing.ENDED, last) if last.final else (Standing.MINE, None)
     return Standing.GONE, last
 
 
