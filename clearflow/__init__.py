@@ -1,0 +1,1 @@
+"""clearflow: ordered queues and fast agents for Prefect."""

@@ -1,0 +1,73 @@
+"""The bench itself: a Prefect server that starts, keeps its data and fires schedules."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+import httpx
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.schedules import IntervalSchedule
+
+from tests.support.server import PrefectServer
+from tests.support.waiting import wait_until_async
+
+
+def test_the_shared_server_answers(server: PrefectServer) -> None:
+    assert httpx.get(f"{server.url}/health").json() is True
+
+
+def test_a_server_has_the_block_types_of_prefect(server: PrefectServer) -> None:
+    found = httpx.get(f"{server.url}/block_types/slug/secret")
+    assert found.json()["name"] == "Secret"
+
+
+async def test_the_server_takes_what_the_client_leaves_out(server: PrefectServer) -> None:
+    """The client sends `null` for it, which fastapi from 0.151 on refuses."""
+    with server.in_use():
+        async with get_client() as client:
+            await client.read_flow_runs()
+
+
+def test_data_survives_a_kill(fresh_server: PrefectServer) -> None:
+    made = httpx.post(f"{fresh_server.url}/variables/", json={"name": "kept", "value": 7})
+    assert made.is_success
+
+    fresh_server.kill()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{fresh_server.url}/health")
+    fresh_server.start()
+
+    assert httpx.get(f"{fresh_server.url}/variables/name/kept").json()["value"] == 7
+
+
+async def fires_a_schedule(server: PrefectServer, name: str) -> None:
+    """Deploy with a schedule and wait for the run that the server makes of it."""
+    with server.in_use():
+        async with get_client() as client:
+            flow_id = await client.create_flow_from_name(name)
+            schedule = IntervalSchedule(interval=timedelta(seconds=1))
+            deployment_id: UUID = await client.create_deployment(
+                flow_id, name, schedules=[DeploymentScheduleCreate(schedule=schedule, active=True)]
+            )
+            this_one = DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id]))
+            runs = await wait_until_async(
+                lambda: client.read_flow_runs(deployment_filter=this_one),
+                timeout=60,
+                what="the scheduler to make a run (SQLAlchemy 2.1 stops it)",
+            )
+            assert runs[0].auto_scheduled
+            await client.delete_deployment(deployment_id)
+
+
+async def test_a_schedule_fires(server: PrefectServer, unique: Callable[[str], str]) -> None:
+    await fires_a_schedule(server, unique("every-second"))
+
+
+async def test_a_schedule_fires_on_postgres(
+    postgres_server: PrefectServer, unique: Callable[[str], str]
+) -> None:
+    assert "postgresql" in postgres_server.database_url
+    await fires_a_schedule(postgres_server, unique("every-second"))

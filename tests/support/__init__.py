@@ -1,0 +1,1 @@
+"""The bench the tests stand on: real servers, real processes, no fixed sleeps."""
