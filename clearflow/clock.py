@@ -23,11 +23,12 @@ def parse(text: str) -> datetime:
 
 
 class ServerClock:
-    """The server's time, estimated from the `Date` header of its answers.
+    """The server's time, estimated from the times that it puts into its answers and events.
 
-    `Date` is cut to whole seconds, so the true time lies within a second after it. The estimate
-    keeps the largest lower bound seen, which closes in on the true time, and follows slow drift
-    by forgetting a bound after ten minutes.
+    Each is a lower bound: the server's time was at least that much when the answer was made. The
+    estimate keeps the largest bound seen, and follows slow drift by forgetting it after ten
+    minutes. The `Date` header of an answer is up to two seconds old (uvicorn makes it once a
+    second, in whole seconds); the time of a state or an event is exact.
     """
 
     FORGET_AFTER = 600.0
@@ -36,24 +37,27 @@ class ServerClock:
         self._ahead = timedelta(0)  # the server's time minus the local monotonic-based time
         self._observed_at: float | None = None
 
-    def observe(self, date_header: str | None) -> None:
+    def observe_header(self, date: str | None) -> None:
         """Take in the `Date` header of an answer that has just arrived."""
-        if not date_header:
-            return
-        try:
-            ahead = parsedate_to_datetime(date_header) - self._local()
-        except ValueError:
-            return
+        if date:
+            try:
+                self.observe(parsedate_to_datetime(date))
+            except ValueError:
+                return
+
+    def observe(self, moment: datetime) -> None:
+        """Take in a time that the server has just told."""
+        ahead = moment - self._local()
         stale = (
             self._observed_at is None or time.monotonic() - self._observed_at > self.FORGET_AFTER
         )
-        # A jump by more than the header's resolution means that a clock was set.
-        if stale or ahead > self._ahead or self._ahead - ahead > timedelta(seconds=2):
+        # A jump by more than a header's age means that a clock was set.
+        if stale or ahead > self._ahead or self._ahead - ahead > timedelta(seconds=3):
             self._ahead = ahead
             self._observed_at = time.monotonic()
 
     def now(self) -> datetime:
-        """The server's time; late by at most a second plus the way of an answer."""
+        """The server's time; a little late, at most by two seconds plus the way of an answer."""
         return self._local() + self._ahead
 
     @staticmethod

@@ -7,7 +7,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -30,6 +30,8 @@ class Event:
     resource: str
     related: Mapping[str, str]
     payload: Mapping[str, Any]
+    state_type: str | None = None
+    occurred: datetime | None = None
 
     @property
     def run_id(self) -> str | None:
@@ -38,9 +40,9 @@ class Event:
         return run_id if not head and run_id else None
 
     @property
-    def state(self) -> str | None:
-        """The name of the state a flow run has entered."""
-        return self.name.removeprefix(FLOW_RUN) if self.name.startswith(FLOW_RUN) else None
+    def queue_id(self) -> str | None:
+        """The id of the work queue it is about."""
+        return self.related.get("work-queue", "").removeprefix("prefect.work-queue.") or None
 
 
 CONNECTED = Event("clearflow.connected", "", {}, {})
@@ -120,6 +122,8 @@ def _parse(data: Mapping[str, Any]) -> Event:
         resource=data["resource"].get("prefect.resource.id", ""),
         related={**related, **names},
         payload=data.get("payload") or {},
+        state_type=data["resource"].get("prefect.state-type"),
+        occurred=clock.parse(data["occurred"]),
     )
 
 

@@ -129,7 +129,7 @@ class Api:
             except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
                 raise Unreachable(f"{self.connection.url} is not the URL of a server") from error
             else:
-                self.clock.observe(answer.headers.get("date"))
+                self.clock.observe_header(answer.headers.get("date"))
                 if answer.status_code not in _RETRIED:
                     self._answered(True)
                     return _decoded(answer, method, path)

@@ -125,7 +125,10 @@ async def propose(api: Api, run_id: str, write: Write) -> State | None:
     )
     if answer["status"] != "ACCEPT" or not answer.get("state"):
         return None
-    return State.parse(answer["state"])
+    state = State.parse(answer["state"])
+    if state.at is not None:
+        api.clock.observe(state.at)
+    return state
 
 
 async def create(

@@ -1,0 +1,193 @@
+"""Every private name of Prefect that clearflow touches, and every change to how it behaves.
+
+`tests/unit/test_private_contract.py` names each of them, so that a new Prefect that moved one is
+found by a test and not by a user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from prefect import flow_engine
+from prefect.client import base as client_base
+from prefect.client.schemas import State
+from prefect.exceptions import Abort
+from prefect.states import Cancelling
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the supervisor says to a state that the flow engine wants to write."""
+
+    message: str
+    go: bool = True
+    aborting: bool = False
+
+
+Ask = Callable[[str, str, str], Verdict]
+Told = Callable[[str, str], None]
+
+
+def fence(run_id: str, ask: Ask, told: Told) -> None:
+    """Have the flow engine ask before it writes a state of this run, and tell what it wrote.
+
+    Only the holder of a claim may record how a task ended. The engine writes states itself, so
+    it is asked to wait for the word of the supervisor, which holds the claim: `ask(type, name,
+    message)`. Subflows have runs of their own and are not asked for. When the task is being
+    aborted nothing is written, and the flow's cancellation hooks run.
+    """
+    sync_set = flow_engine.FlowRunEngine.set_state
+    async_set = flow_engine.AsyncFlowRunEngine.set_state
+
+    def ours(engine: Any) -> bool:
+        return engine.flow_run is not None and str(engine.flow_run.id) == run_id
+
+    def asked(state: State[Any]) -> Verdict:
+        verdict = ask(state.type.value, state.name or "", state.message or "")
+        if verdict.aborting:
+            return verdict
+        if not verdict.go:
+            raise Abort("this claim on the task has ended")
+        state.message = verdict.message
+        return verdict
+
+    def set_state(engine: Any, state: State[Any], force: bool = False) -> State[Any]:
+        if not ours(engine) or engine.short_circuit:
+            return sync_set(engine, state, force=force)
+        verdict = asked(state)
+        if verdict.aborting:
+            cancelling = _stand_in(engine, verdict)
+            engine.call_hooks(cancelling)
+            return cancelling
+        result = sync_set(engine, state, force=force)
+        told(result.type.value, result.name or "")
+        return result
+
+    async def set_state_async(
+        engine: Any, state: State[Any], force: bool = False
+    ) -> State[Any]:
+        if not ours(engine) or engine.short_circuit:
+            return await async_set(engine, state, force=force)
+        verdict = await asyncio.to_thread(asked, state)
+        if verdict.aborting:
+            cancelling = _stand_in(engine, verdict)
+            await engine.call_hooks(cancelling)
+            return cancelling
+        result = await async_set(engine, state, force=force)
+        told(result.type.value, result.name or "")
+        return result
+
+    flow_engine.FlowRunEngine.set_state = set_state  # type: ignore[method-assign]
+    flow_engine.AsyncFlowRunEngine.set_state = set_state_async  # type: ignore[method-assign]
+
+
+def _stand_in(engine: Any, verdict: Verdict) -> State[Any]:
+    cancelling: State[Any] = Cancelling(message=verdict.message)
+    engine.flow_run.state = cancelling
+    return cancelling
+
+
+def patient_clients(longest_wait: float = 5.0) -> None:
+    """Have Prefect's clients in this process wait for the server as long as it takes.
+
+    By default a client gives up after a few tries, and a flow whose server is being restarted
+    crashes. First retries come after 50 ms and not after 2 s: SQLite answers 503 for moments.
+    """
+    retried = {408, 429, 502, 503, 504}
+
+    def pause(tries: int, answer: httpx.Response | None) -> float:
+        if answer is not None and "Retry-After" in answer.headers:
+            try:
+                return float(answer.headers["Retry-After"])
+            except ValueError:
+                pass
+        return float(min(0.05 * 2**tries, longest_wait))
+
+    def send(self: Any, request: httpx.Request, *args: Any, **kwargs: Any) -> httpx.Response:
+        tries = 0
+        while True:
+            answer: httpx.Response | None = None
+            try:
+                answer = httpx.Client.send(self, request, *args, **kwargs)
+            except httpx.TransportError:
+                pass
+            if answer is not None and answer.status_code not in retried:
+                return _finished(self, answer)
+            time.sleep(pause(tries, answer))
+            tries += 1
+
+    async def send_async(
+        self: Any, request: httpx.Request, *args: Any, **kwargs: Any
+    ) -> httpx.Response:
+        tries = 0
+        while True:
+            answer: httpx.Response | None = None
+            try:
+                answer = await httpx.AsyncClient.send(self, request, *args, **kwargs)
+            except httpx.TransportError:
+                pass
+            if answer is not None and answer.status_code not in retried:
+                return _finished(self, answer)
+            await asyncio.sleep(pause(tries, answer))
+            tries += 1
+
+    client_base.PrefectHttpxSyncClient.send = send  # type: ignore[method-assign]
+    client_base.PrefectHttpxAsyncClient.send = send_async  # type: ignore[method-assign]
+
+
+def _finished(client: Any, answer: httpx.Response) -> httpx.Response:
+    response = client_base.PrefectResponse.from_httpx_response(answer)
+    if client.raise_on_all_errors:
+        response.raise_for_status()
+    return response
+
+
+def logs_to(handler: Callable[[dict[str, Any]], None]) -> None:
+    """Send the log records of runs to `handler` instead of the server and the terminal.
+
+    The supervisor ships them between the lines of the console, in order, and keeps them while
+    the server is away. The records are those that Prefect's own handler would send.
+    """
+    from prefect.logging.handlers import APILogHandler
+
+    class ToSupervisor(APILogHandler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if not getattr(record, "send_to_api", True):
+                return
+            try:
+                handler(self.prepare(record))
+            except Exception:
+                self.handleError(record)
+
+        def handleError(self, record: logging.LogRecord) -> None:
+            # Outside a run there is nobody to send it for: not worth a traceback.
+            return
+
+        def flush(self) -> None:
+            return
+
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.extra"):
+        logger = logging.getLogger(name)
+        ours = ToSupervisor()
+        for old in logger.handlers:
+            ours.setFormatter(old.formatter)
+        logger.handlers = [ours]
+        logger.propagate = False
+
+
+def warm_up() -> None:
+    """Import what a flow run imports on its way to the first line."""
+    import prefect.client.orchestration
+    import prefect.context
+    import prefect.events.clients
+    import prefect.logging.handlers
+    import prefect.results
+    import prefect.task_engine  # noqa: F401
+
+

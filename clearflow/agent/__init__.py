@@ -1,0 +1,1 @@
+"""The agent: takes tasks from queues and has a supervisor run each."""

@@ -1,0 +1,97 @@
+"""The agent's heartbeat: it tells the server that this machine lives, and its tasks that it did.
+
+Also here, because it follows from silence: finding the tasks of agents that are silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable, Collection
+
+from clearflow._prefect import pools
+from clearflow._prefect.http import Api
+from clearflow.agent import choose
+from clearflow.errors import ClearflowError
+from clearflow.settings import settings
+from clearflow.tasks import loss
+
+
+class Heart:
+    """Heartbeats and sweeps of one agent.
+
+    `busy()` says whether the agent has tasks, `beaten(sent)` is told of every heartbeat that
+    arrived, with the monotonic time at which it was sent.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        pool: str,
+        name: str,
+        busy: Callable[[], bool],
+        beaten: Callable[[float], None],
+    ) -> None:
+        self._api, self._pool, self._name = api, pool, name
+        self._busy, self._beaten = busy, beaten
+        self._quicken = asyncio.Event()
+        self._no_sweep_before = 0.0
+        self.last_beat = 0.0
+        self.others: set[str] = set()  # runs that other agents have
+        self.online: Collection[str] = (name,)
+
+    async def beat(self) -> None:
+        sent = time.monotonic()
+        interval = settings().heartbeat if self._busy() else settings().idle_ask
+        await pools.heartbeat(self._api, self._pool, self._name, interval)
+        self.last_beat = sent
+        self._beaten(sent)
+
+    def quicken(self) -> None:
+        """A task has come: from now on the server has to hear of this machine often."""
+        if time.monotonic() - self.last_beat > self._every() / 2:
+            self._quicken.set()
+
+    def _every(self) -> float:
+        if self._busy():
+            return min(settings().heartbeat, settings().silence / 3)
+        return settings().idle_ask
+
+    async def keep_beating(self) -> None:
+        while True:
+            wait = self._every() * random.uniform(0.9, 1.0)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._quicken.wait(), wait)
+            self._quicken.clear()
+            await self.beat()
+
+    def outage_over(self) -> None:
+        """The server answers again: everybody else needs a moment to be heard, too."""
+        self._no_sweep_before = time.monotonic() + settings().outage_grace
+
+    async def keep_sweeping(self) -> None:
+        """Look for lost tasks while others have tasks: a few agents often, the rest seldom."""
+        seldom = 6
+        turn = 0
+        while True:
+            every = min(settings().heartbeat, settings().silence / 3)
+            await asyncio.sleep(every * random.uniform(0.8, 1.2))
+            turn += 1
+            often = choose.sweeps_often(self._name, self._pool, self.online)
+            if not self.others or (not often and turn % seldom):
+                continue
+            if time.monotonic() < self._no_sweep_before:
+                continue
+            with contextlib.suppress(ClearflowError):
+                await self.sweep()
+
+    async def sweep(self) -> None:
+        await self.count_agents()
+        active = await loss.sweep(self._api, self._pool, by=self._name)
+        self.others &= set(active)
+
+    async def count_agents(self) -> None:
+        workers = await pools.workers(self._api, self._pool)
+        self.online = {w.name for w in workers if w.online}

@@ -1,0 +1,117 @@
+"""What the server's events mean to an agent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from clearflow import agents
+from clearflow._prefect import events, pools
+from clearflow._prefect.events import CONNECTED, Event
+from clearflow.agent import choose
+from clearflow.agents import Wish
+from clearflow.errors import ClearflowError
+from clearflow.tasks import loss
+from clearflow.words.models import FINAL
+
+if TYPE_CHECKING:
+    from clearflow.agent.loop import Agent
+
+QUEUE_CHANGED = "clearflow.queue.changed"
+
+
+class Listener:
+    """Follows the events of the agent's pool and wakes the agent."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._alarms: dict[str, list[asyncio.TimerHandle]] = {}
+        self._connected_before = False
+
+    async def listen(self) -> None:
+        agent = self._agent
+        resources = [f"prefect.work-pool.{agent.pool['id']}"]
+        names = [f"{events.FLOW_RUN}*", "clearflow.*"]
+        async for event in events.stream(agent.api.connection, resources, names):
+            if event is CONNECTED:
+                await self._connected()
+            elif event.name == agents.WISHED:
+                if event.payload.get("agent") == agent.name:
+                    agent.wish(Wish(event.payload["wish"]))
+            elif event.name == QUEUE_CHANGED:
+                await self._look_at_queues()
+                agent.stir()
+            elif event.run_id is not None:
+                if event.occurred is not None:
+                    agent.api.clock.observe(event.occurred)
+                self._run_changed(event, event.run_id)
+
+    async def _connected(self) -> None:
+        """What happened while nobody listened has to be asked for."""
+        agent = self._agent
+        if self._connected_before:
+            agent.heart.outage_over()
+        self._connected_before = True
+        agent.stir()
+        with contextlib.suppress(ClearflowError):
+            wish = await agents.wished(agent.api, agent.name)
+            agent.wish(wish or Wish.RUN)
+            await agent.heart.count_agents()
+            active = await loss.active_runs(agent.api, agent.options.pool)
+            agent.heart.others = {r.id for r in active if r.note.agent != agent.name}
+
+    async def _look_at_queues(self) -> None:
+        agent = self._agent
+        with contextlib.suppress(ClearflowError):
+            for queue in await pools.queues(agent.api, agent.options.pool):
+                if queue.name in agent.lines:
+                    agent.lines[queue.name].queue = queue
+            agent.pool = await pools.read(agent.api, agent.options.pool)
+
+    def _run_changed(self, event: Event, run_id: str) -> None:
+        agent = self._agent
+        mine = next((t for t in agent.tasks.values() if t.job.run_id == run_id), None)
+        queue = next(
+            (n for n, line in agent.lines.items() if line.queue.id == event.queue_id), None
+        )
+        match event.state_type:
+            case "SCHEDULED":
+                agent.heart.others.discard(run_id)
+                if queue is not None:
+                    self._ask_soon(run_id, queue)
+            case "PENDING" | "RUNNING":
+                self._calm(run_id)
+                if mine is None:
+                    agent.heart.others.add(run_id)
+            case "CANCELLING" | "CANCELLED" if mine is not None:
+                mine.tell(do="look")
+            case _:
+                self._calm(run_id)
+        if event.state_type in FINAL or event.state_type == "PAUSED":
+            agent.heart.others.discard(run_id)
+            if queue is not None and self._limited(queue):
+                agent.stir(queue)
+
+    def _limited(self, queue: str) -> bool:
+        agent = self._agent
+        limits = (agent.lines[queue].queue.limit, agent.pool.get("concurrency_limit"))
+        return any(limit is not None for limit in limits)
+
+    def _ask_soon(self, run_id: str, queue: str) -> None:
+        """Ask when it is this agent's turn; and again, as events come before their commit."""
+        agent = self._agent
+        self._calm(run_id)
+        first = choose.delay(agent.name, run_id, len(agent.heart.online))
+        if first == 0.0:
+            agent.stir(queue)
+        loop = asyncio.get_running_loop()
+        times = [first] if first else []
+        times += [first + again for again in choose.AGAIN]
+        self._alarms[run_id] = [loop.call_later(t, agent.stir, queue) for t in times]
+        loop.call_later(times[-1] + 0.1, self._alarms.pop, run_id, None)
+
+    def _calm(self, run_id: str) -> None:
+        """Somebody has it: no need to ask for it."""
+        for alarm in self._alarms.pop(run_id, ()):
+            alarm.cancel()

@@ -1,0 +1,77 @@
+"""Start an agent in this process, and end it by signals."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable
+from typing import IO
+
+from clearflow._prefect.connection import connection
+from clearflow._prefect.http import Api
+from clearflow.agent.loop import Agent
+from clearflow.agent.options import AgentOptions
+from clearflow.agents import Wish
+from clearflow.errors import Refused
+from clearflow.runtimes import rundir
+from clearflow.settings import settings
+from clearflow.words.names import agent_name
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(options: AgentOptions, say: Callable[[str], None] = _print) -> None:
+    """Run an agent until it is asked to stop.
+
+    Ctrl-C or SIGTERM drains: no further tasks, exit when the running ones have ended, at the
+    latest after `CLEARFLOW_DRAIN` seconds; a second one gives the running tasks back and exits.
+    SIGHUP exits at once and leaves the tasks running for the next agent of this name.
+    """
+    asyncio.run(serve(options, say))
+
+
+async def serve(options: AgentOptions, say: Callable[[str], None] = _print) -> None:
+    """The agent as a coroutine, without signals of its own when they are taken already."""
+    machine = options.machine()
+    name, lock = _name(options)
+    where = connection()
+    with lock:
+        # First with little patience: a wrong address should be told at once.
+        async with Api(where, give_up_after=5.0) as api:
+            await Agent(api, options, name, machine, say).prepare()
+        async with Api(where, give_up_after=None) as api:
+            agent = Agent(api, options, name, machine, say)
+            _take_signals(agent)
+            await agent.run()
+    say(f"agent {name} has stopped")
+
+
+def _name(options: AgentOptions) -> tuple[str, IO[bytes]]:
+    """The asked name, or the first `host:n` that no other agent of this machine has."""
+    home = settings().home_path
+    if options.name is not None:
+        return options.name, rundir.lock_agent(home, options.name)
+    number = 0
+    while True:
+        name = agent_name(number)
+        try:
+            return name, rundir.lock_agent(home, name)
+        except Refused:
+            number += 1
+
+
+def _take_signals(agent: Agent) -> None:
+    loop = asyncio.get_running_loop()
+    asked = 0
+
+    def ask_to_stop() -> None:
+        nonlocal asked
+        asked += 1
+        agent.wish(Wish.DRAIN if asked == 1 else Wish.STOP)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ask_to_stop)
+    loop.add_signal_handler(signal.SIGHUP, agent.leave)

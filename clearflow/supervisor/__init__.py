@@ -1,0 +1,1 @@
+"""One process per running task, from its claim to its final state."""

@@ -1,0 +1,176 @@
+"""The process of a task that is a Prefect flow: forked from the launcher, or a new interpreter.
+
+It prepares itself while the supervisor makes sure of the claim, waits for the word, and then
+lets Prefect's own engine run the flow. Every state the engine wants to write is asked for over
+the control channel, and every log record goes through it.
+
+    python -m clearflow.supervisor.child FD      (an environment of its own)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clearflow.runtimes import process
+from clearflow.runtimes.rundir import Job, RunDir
+from clearflow.runtimes.wire import Channel
+
+
+class Control:
+    """The child's end of the channel to its supervisor."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._channel = Channel(sock)
+        self._lock = threading.RLock()
+
+    def send(self, **message: Any) -> None:
+        # The supervisor's death kills this process: nothing to handle here.
+        with self._lock, contextlib.suppress(OSError):
+            self._channel.send(message)
+
+    def ask(self, **message: Any) -> dict[str, Any]:
+        with self._lock:
+            self._channel.send(message)
+            return self._channel.receive()
+
+
+def enter(
+    supervisor: int, token: str, out: int, env: Mapping[str, str], folder: Path | None
+) -> None:
+    """Become the task's process: own session, own output, own environment."""
+    os.setsid()
+    process.die_with_parent(supervisor)
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    for stream in (sys.stdout, sys.stderr):
+        # A pipe would make Python hold lines back until a buffer is full.
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    os.environ.clear()
+    os.environ.update(env)
+    process.mark(token)
+    process.set_title("cf-task")
+    if folder is not None:
+        os.chdir(folder)
+
+
+def run(job: Job, control: Control, folder: Path) -> int:
+    """Run the job's flow; returns the exit code of this process."""
+    from prefect.context import SettingsContext, get_settings_context
+    from prefect.settings import Settings
+
+    from clearflow._prefect import private
+
+    sys.path.insert(0, str(folder))
+    # Prefect read its settings when the launcher started: read those of this task.
+    with SettingsContext(profile=get_settings_context().profile, settings=Settings()):
+        private.patient_clients()
+        private.logs_to(lambda record: control.send(log=record))
+        private.fence(
+            job.run_id,
+            ask=lambda type, name, message: _verdict(
+                control.ask(ask="state", type=type, name=name, message=message)
+            ),
+            told=lambda type, name: control.send(told=type, name=name),
+        )
+        if not control.ask(ask="start").get("go"):
+            return 0
+        return _run_flow(job, control)
+
+
+def _verdict(answer: dict[str, Any]) -> Any:
+    from clearflow._prefect.private import Verdict
+
+    return Verdict(
+        message=str(answer.get("message", "")),
+        go=bool(answer.get("go")),
+        aborting=bool(answer.get("aborting")),
+    )
+
+
+def _run_flow(job: Job, control: Control) -> int:
+    from uuid import UUID
+
+    from prefect.engine import handle_engine_signals
+    from prefect.flow_engine import load_flow_run, run_flow
+    from prefect.logging.loggers import flow_run_logger
+
+    with handle_engine_signals(UUID(job.run_id)):
+        flow_run = load_flow_run(UUID(job.run_id))
+        logger = flow_run_logger(flow_run=flow_run)
+        try:
+            flow = _load_flow(job, flow_run)
+        except BaseException as error:
+            logger.error("The flow could not be loaded", exc_info=True)
+            control.send(failed=f"the flow could not be loaded: {_words(error)}")
+            return 1
+        result = run_flow(flow, flow_run=flow_run, error_logger=logger)
+        if flow.isgenerator and not flow.isasync:
+            for _ in result:  # type: ignore[union-attr]
+                pass
+        elif flow.isgenerator:
+            asyncio.run(_exhaust(result))
+        elif asyncio.iscoroutine(result):
+            asyncio.run(result)
+    return 0
+
+
+async def _exhaust(generator: Any) -> None:
+    async for _ in generator:
+        pass
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
+
+
+def _load_flow(job: Job, flow_run: Any) -> Any:
+    """The flow by its deployment: from its file where it lies, or as its pull steps bring it."""
+    from prefect.flows import load_flow_from_entrypoint, load_flow_from_flow_run
+
+    deployment = job.deployment
+    entrypoint = job.variables.get("entrypoint") or deployment.get("entrypoint")
+    if deployment.get("pull_steps") or deployment.get("storage_document_id"):
+        return asyncio.run(load_flow_from_flow_run(flow_run, use_placeholder_flow=False))
+    if not entrypoint:
+        raise FileNotFoundError("the task's deployment names no entrypoint")
+    path = deployment.get("path")
+    if path and path != "." and not job.variables.get("working_dir"):
+        os.chdir(path)
+        sys.path.insert(0, path)
+    elif path and path != ".":
+        sys.path.insert(0, path)
+        file, _, function = str(entrypoint).rpartition(":")
+        if file.endswith(".py"):
+            entrypoint = f"{Path(path, file)}:{function}"
+    return load_flow_from_entrypoint(str(entrypoint), use_placeholder_flow=False)
+
+
+def main() -> int:
+    """In an environment of its own: the supervisor has set up everything but the place."""
+    control = Control(socket.socket(fileno=int(sys.argv[1])))
+    told = control.ask(ask="job")
+    process.die_with_parent(int(told["supervisor"]))
+    process.set_title("cf-task")
+    job = RunDir(Path(told["claim"])).job()
+    if job is None:
+        return 0
+    os.chdir(told["folder"])
+    return run(job, control, Path(told["folder"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

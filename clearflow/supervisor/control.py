@@ -1,0 +1,102 @@
+"""The supervisor's end of the control channel: what the task's process asks, and is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from clearflow.runtimes import wire
+from clearflow.runtimes.rundir import Job
+from clearflow.supervisor.console import Console
+from clearflow.supervisor.guard import End, Guard
+from clearflow.supervisor.spawn import Child
+from clearflow.words import lifecycle
+from clearflow.words.models import FINAL, RUNNING
+
+
+class ChildLink:
+    """Answers the questions of one task's process.
+
+    `told` is the last state the flow engine has written, `failed` why there was nothing to run.
+    `confirmed` says in a word whether the claim stands, `entitled` whether its end may be written
+    though the machine has not been heard of lately. `answers` are the fixed answers.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        console: Console,
+        guard: Guard,
+        confirmed: Awaitable[str],
+        entitled: Callable[[], Awaitable[bool]],
+        answers: dict[str, Path],
+    ) -> None:
+        self._job, self._console, self._guard = job, console, guard
+        self._confirmed, self._entitled = confirmed, entitled
+        self._answers = answers
+        self.told: tuple[str, str] | None = None
+        self.failed: str | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def attach(self, child: Child) -> None:
+        self._tasks = [
+            asyncio.create_task(self._converse(child)),
+            asyncio.create_task(self._console.read(child.output)),
+        ]
+
+    async def drained(self) -> None:
+        """Until everything the process has said and printed is here; its tree has ended."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=5)
+            for task in late:
+                task.cancel()
+
+    async def _converse(self, child: Child) -> None:
+        reader, writer = await asyncio.open_connection(sock=child.control, limit=1 << 24)
+        try:
+            while line := await reader.readline():
+                message = wire.decode(line)
+                if "log" in message:
+                    self._console.record(message["log"])
+                elif "told" in message:
+                    self.told = (message["told"], message["name"])
+                    if message["told"] == RUNNING:
+                        self._guard.look()
+                elif "failed" in message:
+                    self.failed = str(message["failed"])
+                elif "ask" in message:
+                    writer.write(wire.encode(await self._answer(message)))
+                    await writer.drain()
+        except (OSError, ValueError):
+            return  # the process ended in the middle of a word
+        finally:
+            writer.close()
+
+    async def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        match message["ask"]:
+            case "job":
+                return {**self._answers, "supervisor": os.getpid()}
+            case "start":
+                return {"go": await self._confirmed == "go" and self._guard.end is None}
+            case "state":
+                return await self._may_write(message)
+            case _:
+                return {}
+
+    async def _may_write(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Whether the flow engine may write a state, and with which message."""
+        note = self._job.claim
+        end = self._guard.end
+        if end is End.ABORT:
+            return {"aborting": True, "message": "aborted"}
+        if end is not None:
+            return {"go": False}
+        if message["type"] == RUNNING:
+            return {"go": True, "message": str(lifecycle.running(note).note)}
+        # Somebody may have declared the task lost: make sure that nobody has.
+        if message["type"] in FINAL and not self._guard.leased() and not await self._entitled():
+            return {"go": False}
+        return {"go": True, "message": str(note.but(str(message.get("message") or "")))}

@@ -1,0 +1,329 @@
+"""The supervisor's program, from the claim of one task to its final state.
+
+    make sure of the claim ─ prepare the environment ─ let the process go ─ watch it ─ end its
+    tree ─ record the outcome ─ tell the agent ─ send the rest of the console
+
+It holds one task and nothing else. Its agent may be killed, upgraded or restarted meanwhile; its
+own death kills the process, and the claim is then lost, never doubled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from clearflow._prefect import claims, pools, runs
+from clearflow._prefect.claims import Limits
+from clearflow._prefect.connection import connection
+from clearflow._prefect.http import Api
+from clearflow.environment.build import lease as environment_lease
+from clearflow.environment.build import prepare
+from clearflow.environment.recipe import Recipe
+from clearflow.environment.shim import package_path
+from clearflow.errors import ClearflowError
+from clearflow.runtimes import process
+from clearflow.runtimes.rundir import Job, RunDir
+from clearflow.settings import settings
+from clearflow.supervisor import spawn
+from clearflow.supervisor.console import Console, secrets_of
+from clearflow.supervisor.control import ChildLink
+from clearflow.supervisor.guard import End, Guard
+from clearflow.words import lifecycle
+from clearflow.words.lifecycle import Exit, Standing, Taken, Write
+from clearflow.words.models import FINAL, PAUSED, SCHEDULED, State
+
+
+def run(folder: Path) -> int:
+    """The supervisor of the claim in this folder; in the task's process, the task.
+
+    Returns the exit code of the process it returns in.
+    """
+    rundir = RunDir(folder)
+    spawn.waitable()
+    os.setsid()
+    process.set_title("cf-supervisor")
+    process.adopt_orphans()
+    # A second supervisor of one claim, or one that comes too late, has nothing to do.
+    if not folder.is_dir() or not rundir.lock():
+        return 0
+    job = rundir.job()
+    if job is None:
+        return 0
+    child = None
+    place = working_folder(job, rundir)
+    env = spawn.environment(job, place)
+    if warm(job):
+        # Before there is an event loop: the child must not inherit one.
+        try:
+            child = spawn.fork(job, env, place)
+        except spawn.InChild as inside:
+            return inside.run()
+    asyncio.run(Supervisor(rundir, job, env, place, child).supervise())
+    return 0
+
+
+def warm(job: Job) -> bool:
+    """Whether the task runs in the agent's own environment, so that a fork can start it."""
+    return not (
+        job.variables.get("requirements")
+        or job.variables.get("python_version")
+        or job.variables.get("setup_script")
+    )
+
+
+def working_folder(job: Job, rundir: RunDir) -> Path:
+    """Where the task runs: where it asks to, where its code is, or an empty folder of its own."""
+    asked = job.variables.get("working_dir") or job.deployment.get("path")
+    if asked and asked != "." and Path(asked).expanduser().is_dir():
+        return Path(asked).expanduser()
+    own = rundir.path / "work"
+    own.mkdir(exist_ok=True)
+    return own
+
+
+class Supervisor:
+    """One task."""
+
+    def __init__(
+        self,
+        rundir: RunDir,
+        job: Job,
+        env: dict[str, str],
+        place: Path,
+        child: spawn.Child | None,
+    ) -> None:
+        self.rundir, self.job, self.env, self.place = rundir, job, env, place
+        self.child = child
+        self.name = f"{job.agent}/{job.token}"
+        self.stale = timedelta(seconds=settings().silence)
+        self.before_oom = process.out_of_memory_kills()
+
+    async def supervise(self) -> None:
+        api = Api(connection(), give_up_after=None)
+        self.api = api
+        self.console = Console(
+            api,
+            self.job.run_id,
+            self.rundir.console,
+            head=settings().console_head,
+            tail=settings().console_tail,
+            secrets=secrets_of(self.env),
+        )
+        self.guard = Guard(api, self.rundir, self.job, self.name)
+        shipping = asyncio.create_task(self.console.ship())
+        try:
+            async with self.guard:
+                outcome = await self._life()
+                await self.guard.tell_end(outcome)
+            self.console.close()
+            await shipping
+        finally:
+            await api.close()
+            self.rundir.remove()
+
+    async def _life(self) -> str:
+        """Everything up to the recorded outcome; returns it in a word."""
+        confirming = asyncio.create_task(self._confirm())
+        link = ChildLink(
+            self.job,
+            self.console,
+            self.guard,
+            confirming,
+            self._entitled,
+            {"claim": self.rundir.path, "folder": self.place},
+        )
+        if self.child is not None:
+            link.attach(self.child)
+        word = await confirming
+        if word != "go":
+            await self._end_tree()
+            return await self._not_started(word)
+        ended = Exit()
+        try:
+            if self.child is None:
+                ended = await self._prepare_and_run(link)
+            else:
+                ended = await self._run(link)
+        except ClearflowError as error:
+            self.console.note(f"{error.message}", level=40)
+            ended = Exit(error=error.message)
+        await self._end_tree()
+        await link.drained()
+        return await self._record(link, ended)
+
+    async def _confirm(self) -> str:
+        """Whether the claim stands and fits under the limits: go, aborted, gone or yield."""
+        token = self.job.token
+        history, queue, pool = await asyncio.gather(
+            runs.history(self.api, self.job.run_id),
+            pools.queue(self.api, self.job.pool, self.job.queue),
+            pools.read(self.api, self.job.pool),
+        )
+        verdict, before = lifecycle.after_take(history, token)
+        if verdict is Taken.RESTORE and before is not None:
+            await runs.propose(self.api, self.job.run_id, lifecycle.restored(before))
+            return "gone"
+        where, _ = lifecycle.standing(history, token)
+        if where is not Standing.MINE:
+            return "aborted" if where is Standing.ABORTED else "gone"
+        self.taken_from = before
+        limits = Limits(queue.limit, pool.get("concurrency_limit"))
+        if limits != Limits():
+            run = await runs.read(self.api, self.job.run_id)
+            stored = run.queue or self.job.queue
+            if not await claims.admit(self.api, run, self.job.pool, stored, limits):
+                return "yield"
+        return "go"
+
+    async def _not_started(self, word: str) -> str:
+        if word == "yield":
+            place = self.taken_from.place if self.taken_from else None
+            text = "waiting: the queue's limit is reached"
+            write = lifecycle.returned(self.job.claim, place, text)
+            await claims.put_back(self.api, self.job.run_id, write)
+        elif word == "aborted":
+            await self._finish(lifecycle.aborted("unknown", self.job.claim))
+        return word
+
+    async def _prepare_and_run(self, link: ChildLink) -> Exit:
+        """Build the environment, run the set-up script, and start a new interpreter."""
+        ending = asyncio.create_task(self.guard.ending.wait())
+        preparing = asyncio.create_task(self._prepare())
+        await asyncio.wait({ending, preparing}, return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        if not preparing.done():
+            preparing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await preparing
+            return Exit()
+        python = preparing.result()
+        with environment_lease(python):
+            self.child = spawn.execute(self.job, python, self.env)
+            link.attach(self.child)
+            return await self._run(link)
+
+    async def _prepare(self) -> Path:
+        variables = self.job.variables
+        python = Path(sys.executable)
+        recipe = Recipe.of(variables, prefect=True)
+        if recipe is not None:
+            home = settings().home_path
+            python = await prepare(recipe, home, self.console.note)
+            self.env["PYTHONPATH"] = os.pathsep.join(
+                p for p in (str(package_path(home)), self.env.get("PYTHONPATH")) if p
+            )
+            self.env["VIRTUAL_ENV"] = str(python.parent.parent)
+            self.env["PATH"] = f"{python.parent}{os.pathsep}{self.env.get('PATH', '')}"
+        if script := variables.get("setup_script"):
+            await self._set_up(str(script))
+        return python
+
+    async def _set_up(self, script: str) -> None:
+        started = await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-ec",
+            script,
+            cwd=self.place,
+            env={**self.env, process.CLAIM: self.job.token},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert started.stdout is not None
+        while chunk := await started.stdout.read(1 << 16):
+            self.console.take(chunk)
+        code = await started.wait()
+        if code:
+            raise ClearflowError(f"the set-up script ended with exit code {code}")
+
+    async def _run(self, link: ChildLink) -> Exit:
+        """Watch the process until it ends, and end it when it has to."""
+        assert self.child is not None
+        exited = asyncio.create_task(self.child.wait())
+        ending = asyncio.create_task(self.guard.ending.wait())
+        await asyncio.wait({exited, ending}, return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        if not exited.done():
+            await self._stop(exited)
+        ended = await exited
+        killed = ended.signal == "SIGKILL" and self.guard.end is None
+        if killed and process.out_of_memory_kills() > self.before_oom:
+            ended = replace(ended, out_of_memory=True)
+        if link.failed:
+            ended = replace(ended, error=link.failed)
+        return ended
+
+    async def _stop(self, exited: asyncio.Task[Exit]) -> None:
+        """Ctrl-C, then SIGTERM, then SIGKILL, to the whole tree; at once for a lost claim."""
+        assert self.child is not None
+        grace = self.job.variables.get("grace_seconds")
+        grace = settings().grace if grace is None else float(grace)
+        if self.guard.end is not End.GONE:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                process.send_group(self.child.pid, number)
+                if number == signal.SIGTERM:
+                    process.send(process.of_claim(self.job.token), number)
+                await asyncio.wait({exited}, timeout=grace)
+                if exited.done():
+                    return
+        process.send_group(self.child.pid, signal.SIGKILL)
+        process.kill_claim(self.job.token)
+
+    async def _end_tree(self) -> None:
+        """Leave nothing of the task running."""
+        left = [*process.of_claim(self.job.token), *process.descendants(os.getpid())]
+        if left:
+            process.kill_claim(self.job.token)
+            process.send(process.descendants(os.getpid()), signal.SIGKILL)
+
+    async def _record(self, link: ChildLink, ended: Exit) -> str:
+        """Write the outcome, unless the flow engine has, or the claim is somebody else's."""
+        note = self.job.claim
+        end = self.guard.end
+        if end is End.GONE:
+            return "gone"
+        if link.told is not None and link.told[0] in FINAL:
+            return link.told[1].lower()
+        if end is End.STOP:
+            place = await claims.front(self.api, await runs.read(self.api, self.job.run_id))
+            state = await self._finish(lifecycle.given_back(note, "its agent stopped", place))
+            return "given back" if state else "gone"
+        engine_left = link.told is not None and link.told[0] in {PAUSED, SCHEDULED}
+        if engine_left and end is None and ended.code == 0:
+            return "suspended"
+        if end is End.ABORT:
+            ended = Exit(aborted_by="unknown")
+        write = lifecycle.outcome(ended, note)
+        if write.type != "COMPLETED":
+            self.console.note(str(write.note.text), level=40)
+        state = await self._finish(write)
+        return state.name.lower() if state else "gone"
+
+    async def _entitled(self) -> bool:
+        where, _ = await claims.entitled(
+            self.api,
+            self.job.run_id,
+            token=self.job.token,
+            by=self.name,
+            leased=self.guard.leased,
+            stale_after=self.stale,
+        )
+        return where is Standing.MINE
+
+    async def _finish(self, write: Write) -> State | None:
+        return await claims.finish(
+            self.api,
+            self.job.run_id,
+            write,
+            token=self.job.token,
+            by=self.name,
+            leased=self.guard.leased,
+            stale_after=self.stale,
+        )

@@ -1,0 +1,119 @@
+"""Start the process of a task: forked from the launcher, or a new interpreter."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clearflow.runtimes import process
+from clearflow.runtimes.rundir import Job
+from clearflow.supervisor import child
+from clearflow.words.lifecycle import Exit
+
+
+@dataclass
+class Child:
+    """A started process: its pid, the supervisor's ends of its control channel and output."""
+
+    pid: int
+    control: socket.socket
+    output: int
+
+    async def wait(self) -> Exit:
+        """How the process ended."""
+        handle = os.pidfd_open(self.pid)
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        loop.add_reader(handle, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(handle)
+            os.close(handle)
+        _, status = os.waitpid(self.pid, 0)
+        if os.WIFSIGNALED(status):
+            return Exit(signal=signal.Signals(os.WTERMSIG(status)).name)
+        return Exit(code=os.waitstatus_to_exitcode(status))
+
+
+class InChild(Exception):
+    """Raised in the forked process, to leave the supervisor's stack; `run` is its program."""
+
+    def __init__(self, run: Callable[[], int]) -> None:
+        self.run = run
+
+
+def fork(job: Job, env: Mapping[str, str], folder: Path) -> Child:
+    """Fork the task's process from this one, which has Prefect imported and no threads.
+
+    Raises InChild in the child.
+    """
+    ours, theirs = socket.socketpair()
+    read, write = os.pipe()
+    supervisor = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        os.close(read)
+        child.enter(supervisor, job.token, write, env, folder)
+        os.close(write)
+        raise InChild(lambda: child.run(job, child.Control(theirs), folder))
+    theirs.close()
+    os.close(write)
+    return Child(pid, ours, read)
+
+
+def execute(job: Job, python: Path, env: Mapping[str, str]) -> Child:
+    """Start the task's process as a new interpreter of another environment.
+
+    It asks for its working directory over the control channel.
+    """
+    ours, theirs = socket.socketpair()
+    read, write = os.pipe()
+    theirs.set_inheritable(True)
+    null = os.open(os.devnull, os.O_RDONLY)
+    try:
+        pid = os.posix_spawn(
+            python,
+            [str(python), "-m", child.__name__, str(theirs.fileno())],
+            {**env, process.CLAIM: job.token, "PYTHONUNBUFFERED": "1"},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, null, 0),
+                (os.POSIX_SPAWN_DUP2, write, 1),
+                (os.POSIX_SPAWN_DUP2, write, 2),
+            ],
+            setsid=True,
+            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE],
+        )
+    finally:
+        theirs.close()
+        os.close(write)
+        os.close(null)
+    return Child(pid, ours, read)
+
+
+def environment(job: Job, folder: Path) -> dict[str, str]:
+    """The environment of a task's process: the agent's, the job's, and what tells it who it is."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("CLEARFLOW_AGENT_")}
+    asked = job.variables.get("env") or {}
+    for key, value in {**job.env, **asked}.items():
+        if value is None:
+            env.pop(key, None)
+        else:
+            env[key] = str(value)
+    env["CUDA_VISIBLE_DEVICES"] = ",".join(job.gpus)
+    env["PREFECT__FLOW_RUN_ID"] = job.run_id
+    env["CLEARFLOW_TASK_ID"] = job.task_id
+    env["PWD"] = str(folder)
+    return env
+
+
+def waitable() -> None:
+    """Let this process wait for its children: the launcher has the kernel reap its own."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+

@@ -1,0 +1,113 @@
+"""Tasks whose machine, agent or supervisor has died: noticed, and queued again at the front."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from clearflow._prefect import claims, pools, runs
+from clearflow._prefect.http import Api
+from clearflow.errors import NotFound
+from clearflow.runtimes import process
+from clearflow.runtimes.rundir import RunDir
+from clearflow.settings import settings
+from clearflow.words import lifecycle
+from clearflow.words.models import ACTIVE, Run
+
+
+async def lose_dead(api: Api, folder: Path, *, by: str) -> list[str]:
+    """Lose the claims of this machine whose supervisor has died; returns their runs.
+
+    `folder` is an agent's. What is left of such a task is killed first, so that its next attempt
+    cannot overlap with it.
+    """
+    lost = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        rundir = RunDir(path)
+        job = rundir.job() if path.is_dir() else None
+        if job is None or rundir.has_supervisor():
+            continue
+        process.kill_claim(job.token)
+        try:
+            run = await runs.read(api, job.run_id)
+        except NotFound:
+            run = None
+        if run is not None and run.note.claim == job.token:
+            state = await claims.lose(
+                api,
+                run,
+                "its supervisor died",
+                by=by,
+                max_attempts=attempts_of(run),
+                stale_after=timedelta(seconds=settings().silence),
+            )
+            if state is not None:
+                lost.append(run.id)
+        rundir.remove()
+    return lost
+
+
+async def sweep(api: Api, pool: str, *, by: str) -> list[str]:
+    """Lose the tasks of a pool whose agents are silent; returns the runs that are still active."""
+    silence = timedelta(seconds=settings().silence)
+    active = await active_runs(api, pool)
+    if not any(run.note.claim for run in active):
+        return [run.id for run in active]
+    beats = await _heartbeats(api, pool)
+    left = []
+    for run in active:
+        if not lifecycle.is_lost(run, beats, api.clock.now(), silence):
+            left.append(run.id)
+            continue
+
+        async def still(fresh: Run) -> bool:
+            latest = await _heartbeats(api, pool)
+            return lifecycle.is_lost(fresh, latest, api.clock.now(), silence)
+
+        who = run.note.agent or run.note.by
+        why = f"nothing was heard of {who} for {silence.total_seconds():.0f} s"
+        await claims.lose(
+            api,
+            run,
+            why,
+            by=by,
+            max_attempts=attempts_of(run),
+            stale_after=silence,
+            still=still,
+        )
+    return left
+
+
+async def lose_forgotten(api: Api, pool: str, agent: str, known: Collection[str]) -> None:
+    """Lose the claims that an agent of this name made before it was killed, and never launched.
+
+    `known` are the tokens of the claims it does have.
+    """
+    for run in await active_runs(api, pool):
+        if run.note.agent == agent and run.note.claim not in known:
+            await claims.lose(
+                api,
+                run,
+                "its agent was killed before it could start it",
+                by=agent,
+                max_attempts=attempts_of(run),
+                stale_after=timedelta(seconds=settings().silence),
+            )
+
+
+async def active_runs(api: Api, pool: str) -> list[Run]:
+    """The runs of a pool that somebody has."""
+    where = {"state": {"type": {"any_": sorted(ACTIVE)}}}
+    return [r async for r in runs.find(api, where, pool=pool)]
+
+
+async def _heartbeats(api: Api, pool: str) -> Mapping[str, datetime | None]:
+    return {w.name: w.heartbeat for w in await pools.workers(api, pool)}
+
+
+def attempts_of(run: Run) -> int:
+    """How often this task may be started."""
+    return int(run.job_variables.get("max_attempts") or settings().max_attempts)
+
+
