@@ -1,0 +1,1 @@
+"""The door to uv: virtual environments of tasks, one per recipe."""
