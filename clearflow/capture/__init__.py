@@ -1,0 +1,1 @@
+"""The door to the user's code and git: who works here, and on what."""
