@@ -330,6 +330,8 @@ class Agent:
             },
             variables=variables,
             gpus=slots.pick_gpus(self.machine, used, needs),
+            queue_limit=self.lines[queue].queue.limit,
+            pool_limit=self.pool.get("concurrency_limit"),
             claimed_at=claimed_at,
         )
         return await self._launch(run, job)

@@ -45,6 +45,8 @@ class Job:
     variables: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     gpus: tuple[str, ...] = ()
+    queue_limit: int | None = None
+    pool_limit: int | None = None
     claimed_at: float = 0.0
 
     @property

@@ -12,35 +12,58 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import queue
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from clearflow.runtimes import process
 from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.runtimes.wire import Channel
+from clearflow.words.notes import Note
 
 
 class Control:
-    """The child's end of the channel to its supervisor."""
+    """The child's end of the channel to its supervisor.
+
+    A thread reads it, so that the supervisor can say something without being asked.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._channel = Channel(sock)
-        self._lock = threading.RLock()
+        self._sending, self._asking = threading.Lock(), threading.Lock()
+        self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self.on_suspended: Callable[[dict[str, Any]], None] = lambda state: None
+        threading.Thread(target=self._read, daemon=True, name="supervisor").start()
+
+    def _read(self) -> None:
+        try:
+            while True:
+                message = self._channel.receive()
+                if "suspended" in message:
+                    self.on_suspended(message["suspended"])
+                else:
+                    self._answers.put(message)
+        except (EOFError, OSError):
+            self._answers.put(None)
 
     def send(self, **message: Any) -> None:
         # The supervisor's death kills this process: nothing to handle here.
-        with self._lock, contextlib.suppress(OSError):
+        with self._sending, contextlib.suppress(OSError):
             self._channel.send(message)
 
     def ask(self, **message: Any) -> dict[str, Any]:
-        with self._lock:
-            self._channel.send(message)
-            return self._channel.receive()
+        """The supervisor's answer; an empty one when it is gone."""
+        with self._asking:
+            self.send(**message)
+            answer = self._answers.get()
+            if answer is None:
+                self._answers.put(None)
+            return answer or {}
 
 
 def enter(
@@ -75,8 +98,7 @@ def run(job: Job, control: Control, folder: Path) -> int:
     from clearflow._prefect import private
 
     sys.path.insert(0, str(folder))
-    # Prefect read its settings when the launcher started: read those of this task.
-    with SettingsContext(profile=get_settings_context().profile, settings=Settings()):
+    with _settings(job, folder):
         private.patient_clients()
         private.logs_to(lambda record: control.send(log=record))
         private.fence(
@@ -85,10 +107,29 @@ def run(job: Job, control: Control, folder: Path) -> int:
                 control.ask(ask="state", type=type, name=name, message=message)
             ),
             told=lambda type, name: control.send(told=type, name=name),
+            sign=lambda message: str(job.claim.but(Note.parse(message).text)),
         )
-        if not control.ask(ask="start").get("go"):
-            return 0
+        control.on_suspended = lambda state: private.suspend(job.run_id, state)
         return _run_flow(job, control)
+
+
+@contextlib.contextmanager
+def _settings(job: Job, folder: Path) -> Iterator[None]:
+    """Prefect's settings as they are for this task.
+
+    The launcher read them when it started; reading them again takes longer than forking, so it
+    is done only where something can differ.
+    """
+    from prefect.context import SettingsContext, get_settings_context
+    from prefect.settings import Settings
+
+    asked = [k for k in job.variables.get("env") or {} if k.startswith("PREFECT_")]
+    files = [f for f in (".env", "prefect.toml", "pyproject.toml") if (folder / f).exists()]
+    if not asked and not files:
+        yield
+        return
+    with SettingsContext(profile=get_settings_context().profile, settings=Settings()):
+        yield
 
 
 def _verdict(answer: dict[str, Any]) -> Any:
@@ -104,13 +145,17 @@ def _verdict(answer: dict[str, Any]) -> Any:
 def _run_flow(job: Job, control: Control) -> int:
     from uuid import UUID
 
+    from prefect.context import SyncClientContext
     from prefect.engine import handle_engine_signals
-    from prefect.flow_engine import load_flow_run, run_flow
+    from prefect.flow_engine import run_flow
     from prefect.logging.loggers import flow_run_logger
 
-    with handle_engine_signals(UUID(job.run_id)):
-        flow_run = load_flow_run(UUID(job.run_id))
+    with handle_engine_signals(UUID(job.run_id)), SyncClientContext.get_or_create() as context:
+        flow_run = context.client.read_flow_run(UUID(job.run_id))
         logger = flow_run_logger(flow_run=flow_run)
+        # Until here nothing of the user's has run.
+        if not control.ask(ask="start").get("go"):
+            return 0
         try:
             flow = _load_flow(job, flow_run)
         except BaseException as error:

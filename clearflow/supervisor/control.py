@@ -56,6 +56,19 @@ class ChildLink:
 
     async def _converse(self, child: Child) -> None:
         reader, writer = await asyncio.open_connection(sock=child.control, limit=1 << 24)
+        self._guard.on_suspended = lambda state: writer.write(
+            wire.encode(
+                {
+                    "suspended": {
+                        "id": state.id,
+                        "type": state.type,
+                        "name": state.name,
+                        "timestamp": state.at,
+                        "state_details": {"pause_reschedule": True},
+                    }
+                }
+            )
+        )
         try:
             while line := await reader.readline():
                 message = wire.decode(line)

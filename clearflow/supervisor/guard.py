@@ -12,6 +12,7 @@ import contextlib
 import enum
 import signal
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +24,7 @@ from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.settings import settings
 from clearflow.tasks.loss import lose_dead
 from clearflow.words.lifecycle import Standing
+from clearflow.words.models import State
 
 
 class End(enum.Enum):
@@ -40,6 +42,7 @@ class Guard:
         self._api, self._rundir, self._job, self._name = api, rundir, job, name
         self.ending = asyncio.Event()
         self.end: End | None = None
+        self.on_suspended: Callable[[State], None] = lambda state: None
         self._lease = job.claimed_at
         self._agents: set[asyncio.StreamWriter] = set()
         self._frozen = False
@@ -119,9 +122,11 @@ class Guard:
             await self._look()
 
     async def _look(self) -> None:
-        where, _ = await claims.standing(self._api, self._job.run_id, self._job.token)
+        where, state = await claims.standing(self._api, self._job.run_id, self._job.token)
         if where is Standing.ABORTED:
             self._finish(End.ABORT)
+        elif where is Standing.SUSPENDED and state is not None:
+            self.on_suspended(state)
         elif where is Standing.GONE:
             self._finish(End.GONE)
         if self._frozen and where is not Standing.GONE:

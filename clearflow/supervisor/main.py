@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from clearflow._prefect import claims, pools, runs
+from clearflow._prefect import claims, runs
 from clearflow._prefect.claims import Limits
 from clearflow._prefect.connection import connection
 from clearflow._prefect.http import Api
@@ -160,11 +160,7 @@ class Supervisor:
     async def _confirm(self) -> str:
         """Whether the claim stands and fits under the limits: go, aborted, gone or yield."""
         token = self.job.token
-        history, queue, pool = await asyncio.gather(
-            runs.history(self.api, self.job.run_id),
-            pools.queue(self.api, self.job.pool, self.job.queue),
-            pools.read(self.api, self.job.pool),
-        )
+        history = await runs.history(self.api, self.job.run_id)
         verdict, before = lifecycle.after_take(history, token)
         if verdict is Taken.RESTORE and before is not None:
             await runs.propose(self.api, self.job.run_id, lifecycle.restored(before))
@@ -173,7 +169,7 @@ class Supervisor:
         if where is not Standing.MINE:
             return "aborted" if where is Standing.ABORTED else "gone"
         self.taken_from = before
-        limits = Limits(queue.limit, pool.get("concurrency_limit"))
+        limits = Limits(self.job.queue_limit, self.job.pool_limit)
         if limits != Limits():
             run = await runs.read(self.api, self.job.run_id)
             stored = run.queue or self.job.queue

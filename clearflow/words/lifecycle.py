@@ -199,6 +199,7 @@ class Standing(enum.Enum):
 
     MINE = "mine"
     ABORTED = "aborted"
+    SUSPENDED = "suspended"  # from outside: the flow has to end at its next step
     ENDED = "ended"  # this claim's own outcome is recorded
     GONE = "gone"  # settled by somebody else: stop, and write nothing
 
@@ -206,16 +207,29 @@ class Standing(enum.Enum):
 def standing(history: Sequence[State], token: str) -> tuple[Standing, State | None]:
     """Whether a claim still holds its task; with the state that says otherwise.
 
-    A cancellation from the Prefect UI carries no note, so it is told by what stands before it.
+    What comes after the claim without a note was written by Prefect: a cancellation or suspension
+    from its UI, or a flow that retries in process. The claim is gone when the task was queued
+    again, claimed again, or ended by somebody else.
     """
-    if not history or not any(s.note.claim == token for s in history):
+    at = next((i for i in reversed(range(len(history))) if history[i].note.claim == token), None)
+    if at is None:
         return Standing.GONE, history[-1] if history else None
-    last = history[-1]
+    if history[at].final:
+        return (
+            (Standing.ABORTED, history[at])
+            if history[at].type == CANCELLED
+            else (Standing.ENDED, history[at])
+        )
+    later = history[at + 1 :]
+    for state in later:
+        requeued = state.type == SCHEDULED and state.name != "AwaitingRetry"
+        if state.note.claim or requeued or (state.final and state.type != CANCELLED):
+            return Standing.GONE, state
     if abort := abort_in(history):
         return Standing.ABORTED, abort
-    if last.note.claim == token:
-        return (Standing.ENDED, last) if last.final else (Standing.MINE, None)
-    return Standing.GONE, last
+    if later and later[-1].type == PAUSED and later[-1].name == "Suspended":
+        return Standing.SUSPENDED, later[-1]
+    return Standing.MINE, None
 
 
 @dataclass(frozen=True, slots=True)
