@@ -12,9 +12,7 @@ import os
 import secrets
 from pathlib import Path
 
-import clearflow
-
-_PACKAGE = Path(clearflow.__file__ or "").resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def package_path(home: Path) -> Path:
