@@ -66,3 +66,15 @@ async def read(api: Api, run_ids: Sequence[str], *, skip: int = 0) -> AsyncItera
         if len(page) < 200:
             return
         offset += len(page)
+
+
+async def copy(api: Api, source: str, target: str) -> None:
+    """Give a run the lines of another one."""
+    batch: list[Line] = []
+    async for line in read(api, [source]):
+        batch.append(line)
+        if len(batch) == BATCH:
+            await send(api, target, batch)
+            batch = []
+    if batch:
+        await send(api, target, batch)

@@ -101,17 +101,15 @@ async def resolve(api: Api, task: str) -> Run:
 
     Raises NotFound.
     """
-    try:
-        UUID(task)
-    except ValueError:
+    if not is_id(task):
         raise NotFound(
             f"{task!r} is not the id of a task", hint="`clearflow task ls` lists tasks with ids"
-        ) from None
+        )
     try:
         run = await read(api, task)
     except NotFound:
         run = None
-    if run is not None and not _may_have_moved(run):
+    if run is not None and not may_have_moved(run):
         return run
     # A task that went to another queue lives on in a run that carries its id as a tag.
     moved = [r async for r in find(api, {"tags": {"all_": [f"task:{task}"]}}, limit=PAGE)]
@@ -124,7 +122,16 @@ async def resolve(api: Api, task: str) -> Run:
     return run
 
 
-def _may_have_moved(run: Run) -> bool:
+def is_id(text: str) -> bool:
+    """Whether it has the form of a whole id."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def may_have_moved(run: Run) -> bool:
     """Whether a move to another queue may have stopped halfway: nothing else has two runs."""
     if run.state is None:
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from clearflow import clock
@@ -22,6 +22,9 @@ STATUSES = (
     "draft", "scheduled", "queued", "starting", "running", "retrying", "paused", "aborting",
     "completed", "failed", "crashed", "aborted",
 )  # fmt: skip
+
+# The server's time is known to about a second: what is due that soon counts as due.
+_SOON = timedelta(seconds=2)
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -148,6 +151,11 @@ class Run:
             and self.policy.get("retry_type") == "in_process"
         )
 
+    def later(self, now: datetime) -> bool:
+        """Whether it is planned for a later time; `now` is the server's."""
+        place = self.place or (self.state.place if self.state else None)
+        return place is not None and place > now + _SOON
+
     def status(self, now: datetime) -> str:
         """One of STATUSES; `now` is the server's time."""
         if self.state is None:
@@ -156,8 +164,7 @@ class Run:
             case "SCHEDULED":
                 if self.retrying_in_process:
                     return "retrying"
-                place = self.place or self.state.place
-                return "scheduled" if place is not None and place > now else "queued"
+                return "scheduled" if self.later(now) else "queued"
             case "PENDING":
                 # Somebody who moves a task holds it for a moment; to its owner it is queued.
                 return "starting" if self.note.agent else "queued"

@@ -1,0 +1,211 @@
+"""Holds: a waiting task taken for a moment, to move it or to take it out of the line.
+
+A hold is a claim without an agent. It lasts some milliseconds; if whoever has it dies, the
+sweepers put the task back where it stood.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from clearflow._prefect import claims, runs
+from clearflow._prefect.http import Api
+from clearflow.errors import ClearflowError, Conflict, NotFound, Refused, Unreachable
+from clearflow.settings import settings
+from clearflow.words import lifecycle
+from clearflow.words.lifecycle import Taken, Write
+from clearflow.words.models import CANCELLING, PAUSED, PENDING, SCHEDULED, Run
+from clearflow.words.notes import Note
+
+# How long to wait for somebody else who moves the same task at this moment.
+PATIENCE = 3.0
+
+
+def _since_boot() -> float:
+    """Seconds that also pass while the machine sleeps, where the system can tell."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
+
+
+@dataclass
+class Held:
+    """A task in this process's hand, with the place where it stood.
+
+    It leaves the hand by `put`, `draft` or `drop`; `holding` puts back one that has not.
+    """
+
+    api: Api
+    run: Run
+    note: Note
+    place: datetime | None
+    taken: float = field(default_factory=_since_boot)
+    gone: bool = False
+
+    async def put(self, place: datetime | None, text: str) -> None:
+        """Back into its line, at a place (None: the back)."""
+        await self._end(lifecycle.returned(self.note, place, text))
+
+    async def draft(self, by: str) -> None:
+        """Out of the line."""
+        await self._end(lifecycle.drafted(by))
+
+    async def drop(self) -> None:
+        """Delete the run: the task lives on in another one, so it is never put back."""
+        self.gone = True
+        await runs.delete(self.api, self.run.id)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it is too early for anybody to have put the task back."""
+        return _since_boot() - self.taken < settings().silence / 3
+
+    async def _end(self, write: Write) -> None:
+        # Once sent, it may have been accepted: not even Ctrl-C may lead to a second write.
+        writing = asyncio.ensure_future(self._write(write))
+        try:
+            self.gone = await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait({writing})
+            self.gone = True
+            raise
+        except Unreachable:
+            self.gone = True
+            raise
+        if not self.gone:
+            self.gone = True
+            raise Conflict(f"this took so long that somebody else put back {label(self.run)}")
+
+    async def _write(self, write: Write) -> bool:
+        """False when the hold was taken over, and nothing was written."""
+        if self.fresh:
+            await claims.put_back(self.api, self.run.id, write)
+            return True
+        token = self.note.claim or ""
+        ended = await claims.finish(
+            self.api,
+            self.run.id,
+            write,
+            token=token,
+            by=f"mover {token}",
+            leased=lambda: False,
+            stale_after=timedelta(seconds=settings().silence),
+        )
+        return ended is not None
+
+
+@asynccontextmanager
+async def holding(api: Api, run: Run, by: str, doing: str) -> AsyncIterator[Held]:
+    """Take a waiting task. What is still in the hand at the end goes back where it stood.
+
+    Waits for somebody else who moves it at this moment. Raises Refused when the task does not
+    wait, with what it does instead; NotFound when it has been deleted. With the server away the
+    task stays in the hand, and sweepers put it back.
+    """
+    held = await _take(api, run, by, doing)
+    try:
+        yield held
+    finally:
+        if not held.gone:
+            with suppress(Unreachable, Conflict):
+                await held.put(held.place, "put back")
+
+
+async def _take(api: Api, run: Run, by: str, doing: str) -> Held:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        if run.state is not None and run.state.type == SCHEDULED:
+            if (held := await _try(api, run, by, doing)) is not None:
+                return held
+            run = await runs.read(api, run.id)
+        if _held_by_a_mover(run) and time.monotonic() < deadline:
+            await asyncio.sleep(0.03)
+            run = await runs.read(api, run.id)
+            continue
+        if reason := not_waiting(run):
+            raise Refused(reason[0], hint=reason[1])
+        if time.monotonic() >= deadline:
+            raise Refused(f"{label(run)} cannot be taken now: somebody else keeps moving it")
+
+
+async def _try(api: Api, run: Run, by: str, doing: str) -> Held | None:
+    write = lifecycle.held(run, by, doing, lifecycle.claim_token())
+    token = write.note.claim or ""
+    try:
+        if not await claims.take(api, run, write):
+            return None
+        verdict, before = await claims.confirm(api, run.id, token)
+    except Unreachable:
+        raise
+    except BaseException:
+        await _undo(api, run.id, token)
+        raise
+    if verdict is not Taken.MINE:
+        return None
+    return Held(api, run, write.note, before.place if before else run.place)
+
+
+async def _undo(api: Api, run_id: str, token: str) -> None:
+    """An interrupted take may have been accepted: put back what it got."""
+    with suppress(ClearflowError):
+        run = await runs.read(api, run_id)
+        if run.state is not None and run.state.type == PENDING and run.note.claim == token:
+            back = lifecycle.returned(run.note, run.state.place or run.place, "put back")
+            await claims.put_back(api, run_id, back)
+
+
+def _held_by_a_mover(run: Run) -> bool:
+    return (
+        run.state is not None
+        and run.state.type == PENDING
+        and run.note.agent is None
+        and run.note.claim is not None
+    )
+
+
+def not_waiting(run: Run) -> tuple[str, str | None] | None:
+    """Why a task cannot be moved or taken out of its line, with a hint; None when it waits."""
+    task, state = label(run), run.state
+    if state is None or state.type == PAUSED:
+        return f"{task} is a draft: it does not wait", "`clearflow task enqueue` queues it"
+    if state.final:
+        return f"{task} has ended: {run.status(state.at or _LONG_AGO)}", None
+    if state.type == CANCELLING:
+        return f"{task} is being aborted", None
+    if run.retrying_in_process:
+        return f"{task} is between two tries on its agent", None
+    if state.name == "AwaitingConcurrencySlot":
+        return f"{task} is held back by the concurrency limit of its deployment", None
+    if state.type == SCHEDULED:
+        return None
+    return f"{task} has just been started by {run.note.agent or 'an agent'}", None
+
+
+_LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+def label(run: Run) -> str:
+    """How messages name a task: the head of its id, and its name."""
+    return f"task {run.task_id[:8]} ({run.name})"
+
+
+async def exclusively(api: Api, run: Run, by: str) -> None:
+    """Become the only one who may take a task out of the state it is in now, for a draft or an
+    ended task: these cannot be held. Raises Conflict when somebody else is at it.
+    """
+    token = lifecycle.claim_token()
+    state = run.state.id if run.state else "none"
+    silence = timedelta(seconds=settings().silence)
+    try:
+        mine = await claims.settle(api, run.id, state, f"{by} {token}", silence)
+    except NotFound:
+        mine = False
+    if mine:
+        fresh = await runs.read(api, run.id)
+        mine = fresh.state is not None and run.state is not None and fresh.state.id == run.state.id
+    if not mine:
+        raise Conflict(f"somebody else has just queued or moved {label(run)}")
