@@ -162,7 +162,9 @@ async def finish(
             return state
         end = write
         if where is Standing.ABORTED and state is not None:
-            end = lifecycle.aborted(state.note.by or "the Prefect UI", state.note)
+            # A cancellation from the Prefect UI carries no note.
+            note = state.note if state.note.claim else write.note.but("")
+            end = lifecycle.aborted(state.note.by or "the Prefect UI", note)
         try:
             accepted = await runs.propose(api, run_id, end)
         except NotFound:

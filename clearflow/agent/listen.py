@@ -84,7 +84,7 @@ class Listener:
                 self._calm(run_id)
                 if mine is None:
                     agent.heart.others.add(run_id)
-            case "CANCELLING" | "CANCELLED" if mine is not None:
+            case "CANCELLING" | "CANCELLED" | "PAUSED" if mine is not None:
                 mine.tell(do="look")
             case _:
                 self._calm(run_id)

@@ -91,6 +91,11 @@ class RunDir:
         self._lock = _try_lock(self.path / "alive")
         return self._lock is not None
 
+    def let_go(self) -> None:
+        """In a forked child: a lock is held as long as anybody has the file open."""
+        if self._lock is not None:
+            self._lock.close()
+
     def has_supervisor(self) -> bool:
         try:
             lock = _try_lock(self.path / "alive")

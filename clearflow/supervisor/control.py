@@ -112,4 +112,5 @@ class ChildLink:
         # Somebody may have declared the task lost: make sure that nobody has.
         if message["type"] in FINAL and not self._guard.leased() and not await self._entitled():
             return {"go": False}
-        return {"go": True, "message": str(note.but(str(message.get("message") or "")))}
+        text = str(message.get("message") or f"{message['name'].lower()} on {note.agent}")
+        return {"go": True, "message": str(note.but(text))}

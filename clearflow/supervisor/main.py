@@ -61,7 +61,7 @@ def run(folder: Path) -> int:
     if warm(job):
         # Before there is an event loop: the child must not inherit one.
         try:
-            child = spawn.fork(job, env, place)
+            child = spawn.fork(job, rundir, env, place)
         except spawn.InChild as inside:
             return inside.run()
     asyncio.run(Supervisor(rundir, job, env, place, child).supervise())
@@ -184,7 +184,7 @@ class Supervisor:
             write = lifecycle.returned(self.job.claim, place, text)
             await claims.put_back(self.api, self.job.run_id, write)
         elif word == "aborted":
-            await self._finish(lifecycle.aborted("unknown", self.job.claim))
+            await self._finish(lifecycle.aborted("somebody", self.job.claim))
         return word
 
     async def _prepare_and_run(self, link: ChildLink) -> Exit:
@@ -295,12 +295,13 @@ class Supervisor:
         if engine_left and end is None and ended.code == 0:
             return "suspended"
         if end is End.ABORT:
-            ended = Exit(aborted_by="unknown")
-        write = lifecycle.outcome(ended, note)
-        if write.type != "COMPLETED":
-            self.console.note(str(write.note.text), level=40)
-        state = await self._finish(write)
-        return state.name.lower() if state else "gone"
+            ended = Exit(aborted_by="somebody")
+        state = await self._finish(lifecycle.outcome(ended, note))
+        if state is None:
+            return "gone"
+        if state.type != "COMPLETED":
+            self.console.note(state.note.text, level=40)
+        return state.name.lower()
 
     async def _entitled(self) -> bool:
         where, _ = await claims.entitled(

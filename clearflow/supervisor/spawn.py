@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clearflow.runtimes import process
-from clearflow.runtimes.rundir import Job
+from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.supervisor import child
 from clearflow.words.lifecycle import Exit
 
@@ -48,7 +48,7 @@ class InChild(Exception):
         self.run = run
 
 
-def fork(job: Job, env: Mapping[str, str], folder: Path) -> Child:
+def fork(job: Job, rundir: RunDir, env: Mapping[str, str], folder: Path) -> Child:
     """Fork the task's process from this one, which has Prefect imported and no threads.
 
     Raises InChild in the child.
@@ -60,6 +60,7 @@ def fork(job: Job, env: Mapping[str, str], folder: Path) -> Child:
     if pid == 0:
         ours.close()
         os.close(read)
+        rundir.let_go()
         child.enter(supervisor, job.token, write, env, folder)
         os.close(write)
         raise InChild(lambda: child.run(job, child.Control(theirs), folder))
