@@ -6,7 +6,7 @@ The server's address and key are Prefect's settings and are read in `_prefect/co
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -49,7 +49,8 @@ class Settings:
             if raw is None:
                 continue
             try:
-                value = type(item.default)(raw)
+                kind: Callable[[str], Any] = type(item.default)
+                value = kind(raw)
             except ValueError:
                 raise Usage(f"{name}={raw!r} is not a number") from None
             minimum = item.metadata["minimum"]

@@ -59,8 +59,7 @@ def connection() -> Connection:
         key=values.get("PREFECT_API_KEY"),
         auth_string=values.get("PREFECT_API_AUTH_STRING"),
         headers={str(k): str(v) for k, v in headers.items()},
-        verify_tls=str(values.get("PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "")).lower()
-        not in _TRUE,
+        verify_tls=str(values.get("PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "")).lower() not in _TRUE,
         tls_cert_file=values.get("PREFECT_API_SSL_CERT_FILE"),
     )
 

@@ -100,15 +100,17 @@ class Api:
         body: Any = None,
         *,
         query: dict[str, Any] | None = None,
-        give_up_after: float | None | type[Ellipsis] = ...,  # type: ignore[valid-type]
+        once: bool = False,
     ) -> Any:
         """The decoded answer (None for an empty one).
+
+        `once` is for what must not be said twice: a request without an answer is not repeated.
 
         Raises Unreachable (no answer), Unauthorized (401, 403), NotFound (404), Conflict (409),
         Refused (other 4xx, with the server's words) and ServerError (5xx).
         """
-        patience = self._give_up_after if give_up_after is ... else give_up_after
-        deadline = None if patience is None else time.monotonic() + float(patience)  # type: ignore[arg-type]
+        patience = 0.0 if once else self._give_up_after
+        deadline = None if patience is None else time.monotonic() + patience
         content = None if body is None else json.dumps(body, default=str).encode()
         headers = {"Content-Type": "application/json"} if content else None
         wait = _FIRST_WAIT

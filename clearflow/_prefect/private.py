@@ -40,6 +40,12 @@ class Verdict:
     aborting: bool = False
 
 
+def _replace(owner: Any, name: str, new: Any) -> None:
+    """Put something else in the place of a name of Prefect's, which has to be there."""
+    getattr(owner, name)
+    setattr(owner, name, new)
+
+
 Ask = Callable[[str, str, str], Verdict]
 Told = Callable[[str, str], None]
 
@@ -80,9 +86,7 @@ def fence(run_id: str, ask: Ask, told: Told, sign: Callable[[str], str]) -> None
         told(result.type.value, result.name or "")
         return result
 
-    async def set_state_async(
-        engine: Any, state: State[Any], force: bool = False
-    ) -> State[Any]:
+    async def set_state_async(engine: Any, state: State[Any], force: bool = False) -> State[Any]:
         if not ours(engine) or engine.short_circuit:
             return await async_set(engine, state, force=force)
         verdict = await asyncio.to_thread(asked, state)
@@ -95,8 +99,8 @@ def fence(run_id: str, ask: Ask, told: Told, sign: Callable[[str], str]) -> None
         return result
 
     _sign_states(run_id, sign)
-    flow_engine.FlowRunEngine.set_state = set_state  # type: ignore[method-assign]
-    flow_engine.AsyncFlowRunEngine.set_state = set_state_async  # type: ignore[method-assign]
+    _replace(flow_engine.FlowRunEngine, "set_state", set_state)
+    _replace(flow_engine.AsyncFlowRunEngine, "set_state", set_state_async)
 
 
 def _sign_states(run_id: str, sign: Callable[[str], str]) -> None:
@@ -117,8 +121,8 @@ def _sign_states(run_id: str, sign: Callable[[str], str]) -> None:
         signed(flow_run_id, state)
         return await async_set(self, flow_run_id, state, force=force)
 
-    SyncPrefectClient.set_flow_run_state = set_state  # type: ignore[method-assign]
-    PrefectClient.set_flow_run_state = set_state_async  # type: ignore[method-assign]
+    _replace(SyncPrefectClient, "set_flow_run_state", set_state)
+    _replace(PrefectClient, "set_flow_run_state", set_state_async)
 
 
 def _stand_in(engine: Any, verdict: Verdict) -> State[Any]:
@@ -147,10 +151,8 @@ def patient_clients(longest_wait: float = 5.0) -> None:
         tries = 0
         while True:
             answer: httpx.Response | None = None
-            try:
+            with contextlib.suppress(httpx.TransportError):
                 answer = httpx.Client.send(self, request, *args, **kwargs)
-            except httpx.TransportError:
-                pass
             if answer is not None and answer.status_code not in retried:
                 return _finished(self, answer)
             time.sleep(pause(tries, answer))
@@ -162,17 +164,15 @@ def patient_clients(longest_wait: float = 5.0) -> None:
         tries = 0
         while True:
             answer: httpx.Response | None = None
-            try:
+            with contextlib.suppress(httpx.TransportError):
                 answer = await httpx.AsyncClient.send(self, request, *args, **kwargs)
-            except httpx.TransportError:
-                pass
             if answer is not None and answer.status_code not in retried:
                 return _finished(self, answer)
             await asyncio.sleep(pause(tries, answer))
             tries += 1
 
-    client_base.PrefectHttpxSyncClient.send = send  # type: ignore[method-assign]
-    client_base.PrefectHttpxAsyncClient.send = send_async  # type: ignore[method-assign]
+    _replace(client_base.PrefectHttpxSyncClient, "send", send)
+    _replace(client_base.PrefectHttpxAsyncClient, "send", send_async)
 
 
 def _finished(client: Any, answer: httpx.Response) -> httpx.Response:
@@ -223,9 +223,9 @@ def lean_engine() -> None:
     * The heartbeat thread sleeps in whole seconds, so that every flow ends up to a second late.
     * Every client loads the certificates anew: about 0.1 s each.
     """
-    flow_engine.observe_flow_run_suspension = _observed_outside
-    flow_engine._send_heartbeats = _heartbeats
-    orchestration.ssl = _CachedSsl()
+    _replace(flow_engine, "observe_flow_run_suspension", _observed_outside)
+    _replace(flow_engine, "_send_heartbeats", _heartbeats)
+    _replace(orchestration, "ssl", _ssl)
 
 
 @contextlib.contextmanager
@@ -269,6 +269,9 @@ class _CachedSsl:
         return getattr(ssl, name)
 
 
+_ssl = _CachedSsl()
+
+
 def suspend(run_id: str, state: dict[str, Any]) -> None:
     """Tell the flow of this process that somebody has suspended it."""
     mark_flow_run_suspension_requested(UUID(run_id), State.model_validate(state))
@@ -276,18 +279,8 @@ def suspend(run_id: str, state: dict[str, Any]) -> None:
 
 def warm_up() -> None:
     """Import what a flow run imports on its way to the first line."""
-    import encodings.idna
-    import stringprep
 
-    import anyio._backends._asyncio
-    import anyio.abc
-    import prefect._internal.observers
-    import prefect.context
-    import prefect.events.clients
-    import prefect.logging.handlers
-    import prefect.results
-    import prefect.task_engine
     import pydantic.v1  # noqa: F401
 
     lean_engine()
-    orchestration.ssl.create_default_context(cafile=certifi.where())
+    _ssl.create_default_context(cafile=certifi.where())

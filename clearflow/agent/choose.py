@@ -13,7 +13,7 @@ SWEEPERS = 5
 
 def order(queues: Sequence[str], fairness: bool, last: str | None) -> list[str]:
     """The queues in the order in which to ask: by preference, or in turn after the last one."""
-    if not fairness or last not in queues:
+    if not fairness or last is None or last not in queues:
         return list(queues)
     at = list(queues).index(last) + 1
     return [*queues[at:], *queues[:at]]

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from clearflow._prefect.connection import Connection
 from clearflow.agent.slots import Used
@@ -72,7 +71,7 @@ class Launcher:
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         env["PREFECT_API_URL"] = self._connection.url
         with theirs:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond
                 [sys.executable, "-m", LAUNCHER, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -156,7 +155,3 @@ class Running:
         """Let go without ending the task."""
         if self._watching is not None:
             self._watching.cancel()
-
-
-def claim_folder(agent_folder: Path, token: str) -> RunDir:
-    return RunDir(agent_folder / token)

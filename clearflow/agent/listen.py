@@ -31,7 +31,7 @@ class Listener:
 
     async def listen(self) -> None:
         agent = self._agent
-        resources = [f"prefect.work-pool.{agent.pool['id']}"]
+        resources = [f"prefect.work-pool.{agent.taker.pool['id']}"]
         names = [f"{events.FLOW_RUN}*", "clearflow.*"]
         async for event in events.stream(agent.api.connection, resources, names):
             if event is CONNECTED:
@@ -65,15 +65,15 @@ class Listener:
         agent = self._agent
         with contextlib.suppress(ClearflowError):
             for queue in await pools.queues(agent.api, agent.options.pool):
-                if queue.name in agent.lines:
-                    agent.lines[queue.name].queue = queue
-            agent.pool = await pools.read(agent.api, agent.options.pool)
+                if queue.name in agent.taker.lines:
+                    agent.taker.lines[queue.name].queue = queue
+            agent.taker.pool = await pools.read(agent.api, agent.options.pool)
 
     def _run_changed(self, event: Event, run_id: str) -> None:
         agent = self._agent
         mine = next((t for t in agent.tasks.values() if t.job.run_id == run_id), None)
         queue = next(
-            (n for n, line in agent.lines.items() if line.queue.id == event.queue_id), None
+            (n for n, line in agent.taker.lines.items() if line.queue.id == event.queue_id), None
         )
         match event.state_type:
             case "SCHEDULED":
@@ -95,7 +95,7 @@ class Listener:
 
     def _limited(self, queue: str) -> bool:
         agent = self._agent
-        limits = (agent.lines[queue].queue.limit, agent.pool.get("concurrency_limit"))
+        limits = (agent.taker.lines[queue].queue.limit, agent.taker.pool.get("concurrency_limit"))
         return any(limit is not None for limit in limits)
 
     def _ask_soon(self, run_id: str, queue: str) -> None:

@@ -41,7 +41,7 @@ async def serve(options: AgentOptions, say: Callable[[str], None] = _print) -> N
     with lock:
         # First with little patience: a wrong address should be told at once.
         async with Api(where, give_up_after=5.0) as api:
-            await Agent(api, options, name, machine, say).prepare()
+            await Agent(api, options, name, machine, say).taker.prepare()
         async with Api(where, give_up_after=None) as api:
             agent = Agent(api, options, name, machine, say)
             _take_signals(agent)

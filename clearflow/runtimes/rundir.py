@@ -139,9 +139,8 @@ def agent_folder(home: Path, agent: str) -> Path:
     return home / "agents" / slug(agent)
 
 
-def of_agent(home: Path, agent: str) -> list[RunDir]:
-    """The claims that an agent of this name has left on this machine."""
-    folder = agent_folder(home, agent)
+def rundirs(folder: Path) -> list[RunDir]:
+    """The claims that an agent has left in its folder."""
     if not folder.is_dir():
         return []
     return [RunDir(p) for p in sorted(folder.iterdir()) if p.is_dir()]

@@ -92,9 +92,6 @@ def enter(
 
 def run(job: Job, control: Control, folder: Path) -> int:
     """Run the job's flow; returns the exit code of this process."""
-    from prefect.context import SettingsContext, get_settings_context
-    from prefect.settings import Settings
-
     from clearflow._prefect import private
 
     sys.path.insert(0, str(folder))
@@ -162,7 +159,7 @@ def _run_flow(job: Job, control: Control) -> int:
             logger.error("The flow could not be loaded", exc_info=True)
             control.send(failed=f"the flow could not be loaded: {_words(error)}")
             return 1
-        result = run_flow(flow, flow_run=flow_run, error_logger=logger)
+        result = run_flow(flow, flow_run=flow_run, error_logger=logger.logger)
         if flow.isgenerator and not flow.isasync:
             for _ in result:  # type: ignore[union-attr]
                 pass

@@ -294,6 +294,10 @@ class Supervisor:
         engine_left = link.told is not None and link.told[0] in {PAUSED, SCHEDULED}
         if engine_left and end is None and ended.code == 0:
             return "suspended"
+        if end is None and ended.code == 0:
+            where, _ = await claims.standing(self.api, self.job.run_id, self.job.token)
+            if where is Standing.SUSPENDED:
+                return "suspended"
         if end is End.ABORT:
             ended = Exit(aborted_by="somebody")
         state = await self._finish(lifecycle.outcome(ended, note))

@@ -35,7 +35,7 @@ class Child:
         finally:
             loop.remove_reader(handle)
             os.close(handle)
-        _, status = os.waitpid(self.pid, 0)
+        _, status = os.waitpid(self.pid, 0)  # noqa: ASYNC222 - it has ended
         if os.WIFSIGNALED(status):
             return Exit(signal=signal.Signals(os.WTERMSIG(status)).name)
         return Exit(code=os.waitstatus_to_exitcode(status))
@@ -117,4 +117,3 @@ def environment(job: Job, folder: Path) -> dict[str, str]:
 def waitable() -> None:
     """Let this process wait for its children: the launcher has the kernel reap its own."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-

@@ -10,7 +10,7 @@ from clearflow._prefect import claims, pools, runs
 from clearflow._prefect.http import Api
 from clearflow.errors import NotFound
 from clearflow.runtimes import process
-from clearflow.runtimes.rundir import RunDir
+from clearflow.runtimes.rundir import rundirs
 from clearflow.settings import settings
 from clearflow.words import lifecycle
 from clearflow.words.models import ACTIVE, Run
@@ -23,9 +23,8 @@ async def lose_dead(api: Api, folder: Path, *, by: str) -> list[str]:
     cannot overlap with it.
     """
     lost = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        rundir = RunDir(path)
-        job = rundir.job() if path.is_dir() else None
+    for rundir in rundirs(folder):
+        job = rundir.job()
         if job is None or rundir.has_supervisor():
             continue
         process.kill_claim(job.token)
@@ -109,5 +108,3 @@ async def _heartbeats(api: Api, pool: str) -> Mapping[str, datetime | None]:
 def attempts_of(run: Run) -> int:
     """How often this task may be started."""
     return int(run.job_variables.get("max_attempts") or settings().max_attempts)
-
-

@@ -1,0 +1,197 @@
+"""Taking tasks: which queue to ask, what fits, and from the claim to the supervisor's start."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from clearflow._prefect import claims, deployments, pools, runs
+from clearflow._prefect.http import Api
+from clearflow.agent import choose, slots
+from clearflow.agent.options import AgentOptions
+from clearflow.agent.slots import Used
+from clearflow.errors import ClearflowError, NotFound
+from clearflow.runtimes.rundir import Job
+from clearflow.words import jobs, lifecycle
+from clearflow.words.models import Machine, Needs, Queue, Run
+from clearflow.words.notes import Note
+
+OFFERED = 20
+SOON = timedelta(seconds=1)  # how far the estimate of the server's time may be behind
+
+
+@dataclass
+class Line:
+    """A queue as its agent knows it. `stirred`: there may be something to take."""
+
+    queue: Queue
+    stirred: bool = True
+
+
+class Taker:
+    """Takes tasks for an agent.
+
+    `used()` says what its tasks hold, `start(job)` has a supervisor run a claim and raises
+    ClearflowError or OSError when it cannot.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        options: AgentOptions,
+        name: str,
+        machine: Machine,
+        used: Callable[[], Sequence[Used]],
+        start: Callable[[Job], Awaitable[None]],
+    ) -> None:
+        self.api, self.options, self.name, self.machine = api, options, name, machine
+        self._used, self._start = used, start
+        self.lines: dict[str, Line] = {}
+        self.pool: dict[str, Any] = {}
+        self.next_due: datetime | None = None
+        self._passed: dict[str, datetime] = {}
+        self._deployments: dict[str | None, dict[str, Any]] = {}
+        self._last_queue: str | None = None
+
+    async def prepare(self) -> None:
+        """Read the pool and the queues. Raises NotFound for a queue that does not exist."""
+        self.pool = await pools.read(self.api, self.options.pool)
+        names = self.options.queues or tuple(
+            q.name for q in await pools.queues(self.api, self.options.pool)
+        )
+        for name in names:
+            try:
+                queue = await pools.queue(self.api, self.options.pool, name)
+            except NotFound as missing:
+                if not self.options.create_queues:
+                    raise NotFound(missing.message, hint="--create-queue makes it") from None
+                queue = await pools.create_queue(self.api, self.options.pool, name)
+            self.lines[queue.name] = Line(queue)
+
+    def stir(self, queue: str | None = None) -> None:
+        """There may be something to take, in one queue or in any."""
+        for name, line in self.lines.items():
+            if queue is None or name == queue:
+                line.stirred = True
+
+    async def take_one(self) -> bool:
+        """Take the first task that fits, in this agent's order of queues. False for none."""
+        used = self._used()
+        if slots.free(self.machine, used).slots < 1:
+            return False
+        self.next_due = None
+        names = choose.order(list(self.lines), self.options.fairness, self._last_queue)
+        for name in names:
+            line = self.lines[name]
+            if not line.stirred:
+                continue
+            line.stirred = False
+            offered = await pools.offered(self.api, self.options.pool, [name], limit=OFFERED)
+            due = self._due(offered)
+            if await self._take_from(name, due):
+                line.stirred = True
+                self._last_queue = name
+                return True
+        return False
+
+    def _due(self, offered: list[Run]) -> list[Run]:
+        """Those that may start now; the first of the others sets the alarm."""
+        horizon = self.api.clock.now() + SOON
+        later = [r.place for r in offered if r.place is not None and r.place > horizon]
+        if later:
+            first = min(later)
+            self.next_due = min(first, self.next_due or first)
+        return [r for r in offered if r.place is None or r.place <= horizon]
+
+    async def _take_from(self, queue: str, due: list[Run]) -> bool:
+        now = self.api.clock.now()
+        wanted = {r.id: await self._variables(r) for r in due}
+        offers = [slots.Offer(r.id, Needs.parse(wanted[r.id]), self._passed.get(r.id)) for r in due]
+        by_id = {r.id: r for r in due}
+        used = self._used()
+        while (offer := slots.choose(self.machine, used, offers, now)) is not None:
+            passed = slots.passed_over(offers, offer, self._passed, now)
+            self._passed = {k: v for k, v in passed.items() if k in by_id}
+            if await self.claim(queue, by_id[offer.run_id]):
+                return True
+            offers = [o for o in offers if o.run_id != offer.run_id]
+        return False
+
+    async def _variables(self, run: Run) -> dict[str, Any]:
+        """The job variables of a run, by its deployment as it was when last read."""
+        if run.deployment_id not in self._deployments:
+            await self._deployment(run)
+        deployment = self._deployments.get(run.deployment_id, {})
+        return jobs.effective(
+            self.template, deployment.get("job_variables") or {}, run.job_variables
+        )
+
+    @property
+    def template(self) -> dict[str, Any]:
+        return self.pool.get("base_job_template") or {}
+
+    async def claim(self, queue: str, offered: Run) -> bool:
+        """Take one task, and have a supervisor run it. False when somebody else was faster."""
+        try:
+            run = await runs.read(self.api, offered.id)
+        except NotFound:
+            return False
+        if not lifecycle.is_waiting(run):
+            return False
+        write = lifecycle.claimed(run, self.name, lifecycle.claim_token())
+        claimed_at = time.monotonic()
+        taken, deployment = await asyncio.gather(
+            claims.take(self.api, run, write), self._deployment(run)
+        )
+        if not taken:
+            return False
+        variables = await self._variables(run)
+        used = self._used()
+        needs = Needs.parse(variables)
+        if not slots.free(self.machine, used).fits(needs):
+            await self._give_back(run, write.note, "waiting for a machine it fits on")
+            return False
+        job = Job(
+            run_id=run.id,
+            task_id=run.task_id,
+            name=run.name,
+            pool=self.options.pool,
+            queue=queue,
+            agent=self.name,
+            note=str(write.note),
+            run_url=self.api.connection.run_url(run.id),
+            deployment={
+                k: deployment.get(k)
+                for k in ("entrypoint", "path", "pull_steps", "storage_document_id")
+            },
+            variables=variables,
+            gpus=slots.pick_gpus(self.machine, used, needs),
+            queue_limit=self.lines[queue].queue.limit,
+            pool_limit=self.pool.get("concurrency_limit"),
+            claimed_at=claimed_at,
+        )
+        return await self._launch(run, job)
+
+    async def _launch(self, run: Run, job: Job) -> bool:
+        try:
+            await self._start(job)
+        except (ClearflowError, OSError) as error:
+            await self._give_back(run, job.claim, f"{self.name} could not start it: {error}")
+            raise ClearflowError(f"{run.name} could not be started: {error}") from error
+        return True
+
+    async def _give_back(self, run: Run, note: Note, why: str) -> None:
+        await claims.put_back(self.api, run.id, lifecycle.returned(note, run.place, why))
+
+    async def _deployment(self, run: Run) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if run.deployment_id is not None:
+            with contextlib.suppress(NotFound):
+                found = await deployments.read(self.api, run.deployment_id)
+        self._deployments[run.deployment_id] = found
+        return found
