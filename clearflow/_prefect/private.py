@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import importlib
 import logging
 import ssl
 import threading
@@ -277,10 +278,25 @@ def suspend(run_id: str, state: dict[str, Any]) -> None:
     mark_flow_run_suspension_requested(UUID(run_id), State.model_validate(state))
 
 
+# What is imported on the way to a flow's first line, beyond the flow engine itself.
+_ON_THE_WAY = (
+    "anyio._backends._asyncio",
+    "anyio.abc",
+    "encodings.idna",
+    "prefect._internal.observers",
+    "prefect.context",
+    "prefect.events.clients",
+    "prefect.logging.handlers",
+    "prefect.results",
+    "prefect.task_engine",
+    "pydantic.v1",
+    "stringprep",
+)
+
+
 def warm_up() -> None:
     """Import what a flow run imports on its way to the first line."""
-
-    import pydantic.v1  # noqa: F401
-
+    for module in _ON_THE_WAY:
+        importlib.import_module(module)
     lean_engine()
     _ssl.create_default_context(cafile=certifi.where())
