@@ -27,8 +27,8 @@ VARIABLES: dict[str, dict[str, Any]] = {
         "title": "GPUs",
         "type": "integer",
         "minimum": 0,
-        "default": 0,
-        "description": "How many GPUs the task gets for itself.",
+        "description": "How many GPUs the task gets for itself; empty: all of an agent that runs"
+        " one task at a time, none of another.",
     },
     "cpus": {
         "title": "CPUs",

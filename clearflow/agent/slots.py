@@ -91,8 +91,12 @@ def choose(
 
 
 def pick_gpus(machine: Machine, used: Sequence[Used], needs: Needs) -> tuple[str, ...]:
-    """The GPUs that a task gets for itself."""
-    return free(machine, used).gpus[: needs.gpus]
+    """The GPUs that a task gets for itself.
+
+    On an agent that runs one task at a time, a task that does not say how many gets all of them.
+    """
+    left = free(machine, used).gpus
+    return left if machine.slots == 1 and not needs.says_gpus else left[: needs.gpus]
 
 
 def passed_over(

@@ -107,7 +107,29 @@ def run(job: Job, control: Control, folder: Path) -> int:
             sign=lambda message: str(job.claim.but(Note.parse(message).text)),
         )
         control.on_suspended = lambda state: private.suspend(job.run_id, state)
+        _resolve_references(job, control)
         return _run_flow(job, control)
+
+
+def _resolve_references(job: Job, control: Control) -> None:
+    """Set environment variables that name a block or a variable of Prefect's.
+
+    `{{ prefect.blocks.secret.wandb }}` is resolved here and nowhere before, so that the secret
+    stands in no record; the supervisor is told, to mask it in the console.
+    """
+    asked = job.variables.get("env") or {}
+    references = {k: v for k, v in asked.items() if isinstance(v, str) and "{{" in v}
+    if not references:
+        return
+    from prefect.utilities.templating import resolve_block_document_references, resolve_variables
+
+    async def resolve() -> dict[str, Any]:
+        found = await resolve_block_document_references(dict(references))
+        return dict(await resolve_variables(found))
+
+    for key, value in asyncio.run(resolve()).items():
+        os.environ[key] = str(value)
+        control.send(secret=str(value))
 
 
 @contextlib.contextmanager

@@ -25,13 +25,14 @@ from clearflow.errors import ClearflowError, NotFound
 
 _SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|AUTH_STRING)", re.I)
 _MASK = "********"
+SHORTEST_SECRET = 6  # shorter ones would be found in ordinary words
 _SHIP_EVERY = 0.25
 _LONGEST_LINE = 16_384
 
 
 def secrets_of(env: Mapping[str, str]) -> list[str]:
     """The values of an environment that must not be shown, by the names of their variables."""
-    found = {v for k, v in env.items() if len(v) >= 6 and _SECRET.search(k)}
+    found = {v for k, v in env.items() if len(v) >= SHORTEST_SECRET and _SECRET.search(k)}
     return sorted(found, key=len, reverse=True)
 
 
@@ -123,6 +124,11 @@ class Console:
         """A line of clearflow's own."""
         self._keep(f"{message}\n".encode())
         self.say(message, level=level, logger="clearflow")
+
+    def mask(self, secret: str) -> None:
+        """Never show this value in what is shipped."""
+        if len(secret) >= SHORTEST_SECRET:
+            self._secrets.append(secret)
 
     def say(
         self, text: str, level: int = 20, logger: str = "console", task_run_id: str | None = None

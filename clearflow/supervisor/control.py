@@ -78,6 +78,8 @@ class ChildLink:
                     self.told = (message["told"], message["name"])
                     if message["told"] == RUNNING:
                         self._guard.look()
+                elif "secret" in message:
+                    self._console.mask(str(message["secret"]))
                 elif "failed" in message:
                     self.failed = str(message["failed"])
                 elif "ask" in message:

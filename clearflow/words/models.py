@@ -213,9 +213,10 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a task asks of a machine."""
+    """What a task asks of a machine. `says_gpus`: it says how many, be it none."""
 
     gpus: int = 0
+    says_gpus: bool = False
     cpus: float = 0.0
     memory_mb: int = 0
     runtime: str = "process"
@@ -225,6 +226,7 @@ class Needs:
         """From job variables; missing or empty ones ask for nothing."""
         return cls(
             gpus=int(job.get("gpus") or 0),
+            says_gpus=job.get("gpus") is not None,
             cpus=float(job.get("cpus") or 0),
             memory_mb=int(job.get("memory_mb") or 0),
             runtime=str(job.get("runtime") or "process"),
