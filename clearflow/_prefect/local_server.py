@@ -109,6 +109,7 @@ def start(
         known = before is not None and before.prefect == version("prefect")
         environ = _environ(folder, host, database_url, register_blocks and not known)
         process = _spawn(folder, lock, host, port, environ)
+        _children[process.pid] = process
         server = LocalServer(
             url=f"http://{_reached_at(host)}:{port}/api",
             pid=process.pid,
@@ -147,15 +148,19 @@ def stop(folder: Path, grace: float = 10.0) -> LocalServer | None:
     raise ClearflowError(f"the Prefect server (process {server.pid}) cannot be stopped")
 
 
-def wait(folder: Path) -> None:
-    """Return when the server of this folder has ended."""
-    while find(folder) is not None:
-        server = last(folder)
-        if server:
-            _reap(server.pid)
+def wait(server: LocalServer, folder: Path) -> bool:
+    """Return when a server has ended: whether in order, as far as that can be seen from here."""
+    while True:
+        code = _reap(server.pid)
+        if code is not None:
+            return code in {0, -signal.SIGTERM, -signal.SIGINT}
+        if not _is_locked(folder):
+            return True
         time.sleep(0.25)
 
 
+# A child that ends stays as a zombie until its exit is asked for.
+_children: dict[int, subprocess.Popen[bytes]] = {}
 _DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"
 
 
@@ -314,7 +319,7 @@ def _is_locked(folder: Path) -> bool:
     return False
 
 
-def _reap(pid: int) -> None:
-    """Take the exit of a child, so that it does not stay as a zombie; others are not ours."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+def _reap(pid: int) -> int | None:
+    """The exit code of a server that this process started, once it has ended."""
+    child = _children.get(pid)
+    return child.poll() if child else None
