@@ -12,10 +12,12 @@ import contextvars
 import importlib
 import logging
 import ssl
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -28,7 +30,7 @@ from prefect.client import base as client_base
 from prefect.client import orchestration
 from prefect.client.orchestration import PrefectClient, SyncPrefectClient
 from prefect.client.schemas import State
-from prefect.exceptions import Abort
+from prefect.exceptions import Abort, TerminationSignal
 from prefect.states import Cancelling
 
 
@@ -67,7 +69,7 @@ def fence(run_id: str, ask: Ask, told: Told, sign: Callable[[str], str]) -> None
         return engine.flow_run is not None and str(engine.flow_run.id) == run_id
 
     def asked(state: State[Any]) -> Verdict:
-        verdict = ask(state.type.value, state.name or "", state.message or "")
+        verdict = ask(state.type.value, state.name or "", _reason(state))
         if verdict.aborting:
             return verdict
         if not verdict.go:
@@ -102,6 +104,20 @@ def fence(run_id: str, ask: Ask, told: Told, sign: Callable[[str], str]) -> None
     _sign_states(run_id, sign)
     _replace(flow_engine.FlowRunEngine, "set_state", set_state)
     _replace(flow_engine.AsyncFlowRunEngine, "set_state", set_state_async)
+
+
+def _reason(state: State[Any]) -> str:
+    """The message of a state; Prefect leaves out which exit code or signal ended a flow."""
+    match state.data:
+        case SystemExit(code=int(code)):
+            return f"exit code {code}"
+        case SystemExit(code=None):
+            return "exit code 0"
+        case SystemExit(code=words):
+            return f"exit code 1: {words}"
+        case TerminationSignal():
+            return "killed by SIGTERM"
+    return state.message or ""
 
 
 def _sign_states(run_id: str, sign: Callable[[str], str]) -> None:
@@ -300,3 +316,56 @@ def warm_up() -> None:
         importlib.import_module(module)
     lean_engine()
     _ssl.create_default_context(cafile=certifi.where())
+
+
+@contextlib.asynccontextmanager
+async def in_process_api(database_url: str, now: Callable[[], datetime]) -> AsyncIterator[Any]:
+    """Prefect's REST API as an ASGI application, without a server or its services: for tests.
+
+    The database has to be migrated. `now` is what the server takes for the time.
+    """
+    import prefect.types._datetime as prefect_time
+    from prefect.server.api import server
+    from prefect.server.database import configurations, dependencies
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
+    from sqlalchemy.exc import IntegrityError
+
+    class NoDocket:
+        """Takes no background work: marking queues as polled, giving up on a cancellation."""
+
+        def add(self, *args: object, **options: object) -> Any:
+            async def forget(*args: object, **options: object) -> None:
+                return
+
+            return forget
+
+    def told(tz: object = "UTC") -> datetime:
+        return prefect_time.create_datetime_instance(now())
+
+    handlers: dict[Any, Any] = {
+        Exception: server.custom_internal_exception_handler,
+        server.RequestValidationError: server.validation_exception_handler,
+        IntegrityError: server.integrity_exception_handler,
+        server.ObjectNotFoundError: server.prefect_object_not_found_exception_handler,
+    }
+    real = prefect_time.now
+    named = [m for n, m in sys.modules.items() if n.startswith("prefect.")]
+    clocks = [module for module in named if getattr(module, "now", None) is real]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: database_url}))
+        config = configurations.AioSqliteConfiguration(database_url)
+        stack.enter_context(dependencies.temporary_database_config(config))
+        app = server.create_api_app(
+            fast_api_app_kwargs={"exception_handlers": handlers}, ignore_cache=True
+        )
+        app.state.docket = NoDocket()
+        try:
+            for module in clocks:
+                _replace(module, "now", told)
+            yield app
+        finally:
+            for module in clocks:
+                _replace(module, "now", real)
+            loop = asyncio.get_running_loop()
+            for key in [k for k in configurations.ENGINES if k[0] is loop]:
+                await configurations.ENGINES.pop(key).dispose()
