@@ -71,6 +71,18 @@ async def ensure(
     return dict(await api.post("/deployments/", body))
 
 
+async def repoint(api: Api, queue_id: str, *, pool: str, queue: str) -> None:
+    """Have every deployment of a work queue send its runs to another one, by its stored name."""
+    while page := await api.post(
+        "/deployments/filter",
+        {"work_pool_queues": {"id": {"any_": [queue_id]}}, "limit": 200},
+    ):
+        for each in page:
+            await api.patch(
+                f"/deployments/{each['id']}", {"work_pool_name": pool, "work_queue_name": queue}
+            )
+
+
 async def exists(api: Api, deployment_id: str) -> bool:
     try:
         await read(api, deployment_id)

@@ -23,7 +23,7 @@ from clearflow.words.models import CANCELLING, PAUSED, PENDING, SCHEDULED, Run
 from clearflow.words.notes import Note
 
 # How long to wait for somebody else who moves the same task at this moment.
-PATIENCE = 3.0
+PATIENCE = 10.0
 
 
 def _since_boot() -> float:
@@ -118,18 +118,38 @@ async def holding(api: Api, run: Run, by: str, doing: str) -> AsyncIterator[Held
 async def _take(api: Api, run: Run, by: str, doing: str) -> Held:
     deadline = time.monotonic() + PATIENCE
     while True:
-        if run.state is not None and run.state.type == SCHEDULED:
-            if (held := await _try(api, run, by, doing)) is not None:
-                return held
-            run = await runs.read(api, run.id)
-        if _held_by_a_mover(run) and time.monotonic() < deadline:
-            await asyncio.sleep(0.03)
-            run = await runs.read(api, run.id)
-            continue
+        if _in_line(run) and (held := await _try(api, run, by, doing)) is not None:
+            return held
+        run = await settled(api, await _again(api, run))
         if reason := not_waiting(run):
             raise Refused(reason[0], hint=reason[1])
-        if time.monotonic() >= deadline:
-            raise Refused(f"{label(run)} cannot be taken now: somebody else keeps moving it")
+        if time.monotonic() > deadline:
+            raise Refused(f"{label(run)} cannot be taken: somebody else keeps moving it")
+
+
+async def settled(api: Api, run: Run) -> Run:
+    """The run after nobody moves it any more. Raises Refused when that takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    while _held_by_a_mover(run):
+        if time.monotonic() > deadline:
+            raise Refused(f"somebody else is moving {label(run)} ({run.note.by or 'unknown'})")
+        await asyncio.sleep(0.03)
+        run = await _again(api, run)
+    return run
+
+
+def _in_line(run: Run) -> bool:
+    return run.state is not None and run.state.type == SCHEDULED
+
+
+async def _again(api: Api, run: Run) -> Run:
+    try:
+        return await runs.read(api, run.id)
+    except NotFound:
+        raise NotFound(
+            f"{label(run)} has been deleted, or has just gone to another queue",
+            hint="whoever deletes a deployment deletes the tasks that wait for it",
+        ) from None
 
 
 async def _try(api: Api, run: Run, by: str, doing: str) -> Held | None:

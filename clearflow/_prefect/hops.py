@@ -13,15 +13,15 @@ from datetime import datetime
 from clearflow._prefect import logs, runs
 from clearflow._prefect.holds import Held, exclusively, label
 from clearflow._prefect.http import Api
-from clearflow.errors import Conflict, Refused, Unreachable
+from clearflow.errors import Conflict, Unreachable
 from clearflow.words import lifecycle
 from clearflow.words.lifecycle import Write
-from clearflow.words.models import PAUSED, PENDING, Run
+from clearflow.words.models import PAUSED, PENDING, Queue, Run
 from clearflow.words.names import stored
 
 
-async def hop(held: Held, queue: str, place: datetime | None, text: str) -> Run:
-    """A held task into another queue of its pool, which must exist. The task's new run."""
+async def hop(held: Held, queue: Queue, place: datetime | None, text: str) -> Run:
+    """A held task into another queue of its pool. The task's new run."""
     if not held.fresh:
         raise Conflict(f"the move of {label(held.run)} took too long: nothing was changed")
     write = lifecycle.returned(held.note, place, text)
@@ -38,7 +38,7 @@ async def hop(held: Held, queue: str, place: datetime | None, text: str) -> Run:
     return new
 
 
-async def hop_draft(api: Api, run: Run, queue: str, write: Write, by: str) -> Run:
+async def hop_draft(api: Api, run: Run, queue: Queue, write: Write, by: str) -> Run:
     """A draft, or a task that has ended, queued in another queue than its own."""
     await exclusively(api, run, by)
     new = await _successor(api, run, queue, write)
@@ -63,15 +63,13 @@ async def finish_hops(api: Api, run: Run) -> bool:
     return True
 
 
-async def _successor(api: Api, run: Run, queue: str, write: Write) -> Run:
-    if run.pool is None:
-        raise Refused(f"{label(run)} belongs to no work pool")
+async def _successor(api: Api, run: Run, queue: Queue, write: Write) -> Run:
     task = run.task_id
     key = f"{task}:{runs.hop(run) + 1}"
     tags = [t for t in run.tags if not t.startswith("task:")] + [f"task:{task}"]
     if run.deployment_id is None:
         new = await runs.create_bare(
-            api, run, write, pool=run.pool, queue=stored(queue), tags=tags, key=key
+            api, run, write, pool=queue.pool, queue=stored(queue.name), tags=tags, key=key
         )
     else:
         new = await runs.create(
@@ -79,7 +77,7 @@ async def _successor(api: Api, run: Run, queue: str, write: Write) -> Run:
             deployment_id=run.deployment_id,
             write=write,
             name=run.name,
-            queue=stored(queue),
+            queue=stored(queue.name),
             parameters=run.parameters,
             job_variables=run.job_variables,
             tags=tags,
@@ -87,7 +85,7 @@ async def _successor(api: Api, run: Run, queue: str, write: Write) -> Run:
             idempotency_key=key,
             policy=run.policy,
         )
-    if new.queue != stored(queue):
+    if new.queue != stored(queue.name):
         raise Conflict(f"{label(run)} has just been moved to the queue {new.queue_shown!r}")
     if run.run_count:
         # Deleting a run deletes its log, and there is one of an earlier attempt.

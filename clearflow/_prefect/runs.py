@@ -117,7 +117,9 @@ async def resolve(api: Api, task: str) -> Run:
         return max(moved, key=hop)
     if run is None:
         raise NotFound(
-            f"there is no task {task}", hint="`clearflow task ls` lists tasks with ids"
+            f"there is no task {task}",
+            hint="`clearflow task ls` lists tasks with ids;"
+            " whoever deletes a deployment deletes the tasks that wait for it",
         )
     return run
 
@@ -145,20 +147,40 @@ def hop(run: Run) -> int:
     return int(number) if task == run.task_id and number.isdigit() else 0
 
 
-async def propose(api: Api, run_id: str, write: Write) -> State | None:
+async def propose(api: Api, run_id: str, write: Write, *, once: bool = False) -> State | None:
     """Propose a state. The new state, or None when the server keeps or chooses another.
+
+    With `once` it is not proposed again when the answer is lost, as somebody may have written
+    meanwhile: Unreachable or ServerError then leave open whether the state was written.
 
     Raises NotFound when the run is gone.
     """
-    answer = await api.post(
-        f"/flow_runs/{run_id}/set_state", {"state": _state(write), "force": write.force}
+    accepted, state = await proposed(api, run_id, write, once=once)
+    return state if accepted else None
+
+
+async def proposed(
+    api: Api, run_id: str, write: Write, *, once: bool = False
+) -> tuple[bool, State | None]:
+    """Propose a state: whether it was accepted, and the state in which the server has the run."""
+    body = _state(write)
+    answer = await api.request(
+        "POST",
+        f"/flow_runs/{run_id}/set_state",
+        {"state": body, "force": write.force},
+        once=once,
     )
-    if answer["status"] != "ACCEPT" or not answer.get("state"):
-        return None
-    state = State.parse(answer["state"])
-    if state.at is not None:
-        api.clock.observe(state.at)
-    return state
+    found = answer.get("state")
+    if not found:
+        return False, None
+    state = State.parse(found)
+    if answer["status"] == "ACCEPT":
+        if state.at is not None:
+            api.clock.observe(state.at)
+        return True, state
+    # A repeated request is refused when the first one was accepted and only its answer was lost.
+    ours = found["state_details"].get("transition_id") == body["state_details"]["transition_id"]
+    return ours, state
 
 
 async def create(

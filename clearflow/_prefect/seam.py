@@ -20,6 +20,8 @@ from clearflow._prefect.http import Api
 
 T = TypeVar("T")
 
+# How long a server that does not answer is asked again, in seconds.
+PATIENCE = 5.0
 # How long an interrupted call may take to put back what it holds.
 _CLEANUP = 10.0
 
@@ -68,7 +70,7 @@ class _Portal:
         # Settings may change within a process: tests and notebooks switch servers.
         known = next((a for a in self._apis if a.connection == where), None)
         if known is None:
-            known = Api(where)
+            known = Api(where, give_up_after=PATIENCE)
             self._apis.append(known)
         return known
 

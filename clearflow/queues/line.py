@@ -1,0 +1,212 @@
+"""The line of a queue: who stands in it, and which places are free beside whom.
+
+Nothing here lists a whole line to find a neighbour: with 10,000 tasks waiting that takes seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from clearflow._prefect import runs
+from clearflow._prefect.http import Api
+from clearflow.errors import Usage
+from clearflow.words import lifecycle, order
+from clearflow.words.models import SCHEDULED, Run
+
+_WAITING = {"state": {"type": {"any_": [SCHEDULED]}}}
+
+
+class Spot(enum.StrEnum):
+    """Where in the line a task goes."""
+
+    FRONT = "front"
+    BACK = "back"
+    UP = "up"
+    DOWN = "down"
+    BEFORE = "before"
+    AFTER = "after"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A spot; BEFORE and AFTER with the task that is meant."""
+
+    spot: Spot
+    anchor: Run | None = None
+
+    @property
+    def beside(self) -> Run:
+        """The task beside which it goes. Raises Usage when none was named."""
+        if self.anchor is None:
+            raise Usage(f"{self.spot} which task?")
+        return self.anchor
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """A neighbour who has to make room, and the place it goes to."""
+
+    run: Run
+    place: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Free places in the order of the line; None is the back, as the server's clock says then.
+
+    `shifts` have to be written first, in this order.
+    """
+
+    places: Sequence[datetime | None]
+    shifts: Sequence[Shift] = ()
+
+
+async def waiting(
+    api: Api,
+    queue_id: str,
+    *,
+    limit: int | None = None,
+    after: datetime | None = None,
+    before: datetime | None = None,
+    offset: int = 0,
+    later: bool = False,
+) -> AsyncIterator[Run]:
+    """The tasks that wait, in order; with `later` those planned for a later time instead.
+
+    `after` and `before` are places, and include the tasks that stand there.
+    """
+    where = _between(after, before)
+    found = runs.find(api, where, queue_id=queue_id, sort=runs.BY_PLACE, limit=limit, offset=offset)
+    async for run in found:
+        if not lifecycle.is_waiting(run):
+            continue
+        if run.later(api.clock.now()) == later:
+            yield run
+        elif not later:
+            return
+
+
+def _between(after: datetime | None, before: datetime | None) -> dict[str, Any]:
+    bounds = {
+        key: moment.isoformat()
+        for key, moment in (("after_", after), ("before_", before))
+        if moment is not None
+    }
+    return {**_WAITING, "next_scheduled_start_time": bounds} if bounds else _WAITING
+
+
+def soon(api: Api) -> datetime:
+    """A moment before which all who are due stand; the server's clock is known to a second."""
+    return api.clock.now() + timedelta(seconds=2)
+
+
+async def count(api: Api, queue_id: str) -> int:
+    """How many runs of the queue are scheduled, due or not."""
+    return await runs.count(api, _WAITING, queue_id=queue_id)
+
+
+async def standing_before(api: Api, queue_id: str, place: datetime) -> int:
+    """How many runs of the queue are scheduled for this place or before it."""
+    return await runs.count(api, _between(None, place), queue_id=queue_id)
+
+
+async def predecessor(api: Api, queue_id: str, run: Run, skip: Collection[str] = ()) -> Run | None:
+    """Who stands in front of a task, those to skip left out; None at the head of the line."""
+    assert run.place is not None
+    # Prefect sorts by place in one direction only, so the end of what comes before is counted.
+    index = await standing_before(api, queue_id, run.place)
+    size = 8 + len(skip)
+    offset = max(0, index - size)
+    while True:
+        page = waiting(api, queue_id, before=run.place, offset=offset, limit=index - offset + 8)
+        others = [r async for r in page if r.id != run.id and r.id not in skip]
+        if others:
+            return others[-1]
+        if offset == 0:
+            return None
+        offset = max(0, offset - 10 * size)
+
+
+async def successor(api: Api, queue_id: str, run: Run, skip: Collection[str] = ()) -> Run | None:
+    """Who stands behind a task, those to skip left out; None at the back of the line."""
+    assert run.place is not None
+    async for other in waiting(api, queue_id, after=run.place, limit=8 + len(skip)):
+        if other.id != run.id and other.id not in skip and (other.place or run.place) >= run.place:
+            return other
+    return None
+
+
+async def room(
+    api: Api, queue_id: str, where: Where, count: int, moving: Collection[str] = ()
+) -> Room:
+    """Places for so many tasks at FRONT, BACK, BEFORE or AFTER; `moving` are their runs' ids."""
+    left: Run | None = None
+    right: Run | None = None
+    match where.spot:
+        case Spot.FRONT:
+            head = waiting(api, queue_id, limit=8 + len(moving))
+            right = await anext((r async for r in head if r.id not in moving), None)
+        case Spot.BEFORE:
+            right = where.beside
+            left = await predecessor(api, queue_id, right, moving)
+        case Spot.AFTER:
+            left = where.beside
+            right = await successor(api, queue_id, left, moving)
+    if right is None:
+        return Room([None] * count)
+    assert right.place is not None
+    places = spread(left.place if left else None, right.place, count)
+    if places is not None:
+        return Room(places)
+    return await _make_room(api, queue_id, right, count, moving)
+
+
+def spread(left: datetime | None, right: datetime, count: int) -> list[datetime] | None:
+    """So many places between two neighbours; None when there are not enough microseconds.
+
+    They are shifted together by chance, so that two people who move into the same gap at the same
+    moment do not get the same place.
+    """
+    step = order.GAP if left is None else (right - left) / (count + 1)
+    if step < order.TICK * 4:
+        # Too little for chance to play a part: only as many as fit exactly.
+        if left is None or step < order.TICK:
+            return None
+        return [left + step * (k + 1) for k in range(count)]
+    chance = timedelta(microseconds=random.uniform(-0.4, 0.4) * (step / order.TICK))
+    return [right - step * (count - k) + chance for k in range(count)]
+
+
+async def _make_room(
+    api: Api, queue_id: str, right: Run, count: int, moving: Collection[str]
+) -> Room:
+    """Places for which neighbours in front have to be renumbered: rare, so it may list the line."""
+    line: list[tuple[Run | None, datetime]] = []
+    index: int | None = None
+    async for run in waiting(api, queue_id, before=right.place):
+        if run.id in moving or run.place is None:
+            continue
+        if run.id == right.id:
+            index = len(line)
+        line.append((run, run.place))
+    if index is None:
+        # It has left the line in the meantime; its place is as good as before.
+        index = len(line)
+    shifts: dict[str, Shift] = {}
+    for number in range(index, index + count):
+        back = max(api.clock.now(), right.place or api.clock.now())
+        for position, place in order.insert([p for _, p in line], number, back):
+            if position == number:
+                line.insert(number, (None, place))
+                continue
+            run_there = line[position][0]
+            line[position] = (run_there, place)
+            if run_there is not None:
+                shifts[run_there.id] = Shift(run_there, place)
+    places = [place for run, place in line if run is None]
+    return Room(places, tuple(shifts.values()))

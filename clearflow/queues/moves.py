@@ -1,0 +1,149 @@
+"""Moving waiting tasks: within their queue, and to another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from clearflow._prefect import pools, runs
+from clearflow._prefect.holds import holding, label, not_waiting, settled
+from clearflow._prefect.hops import hop
+from clearflow._prefect.http import Api
+from clearflow._prefect.many import Progress, each, quiet
+from clearflow.errors import NotFound, Refused, Usage
+from clearflow.queues import line
+from clearflow.queues.line import Spot, Where
+from clearflow.words import lifecycle
+from clearflow.words.models import Queue, Run
+
+_FIRST = datetime.min.replace(tzinfo=UTC)
+
+
+async def move(
+    api: Api,
+    tasks: Sequence[Run],
+    where: Where,
+    *,
+    queue: Queue,
+    by: str,
+    progress: Progress = quiet,
+) -> list[Run]:
+    """Move waiting tasks to a spot of this queue; those of another queue of its pool come over.
+
+    They keep the order they have among each other. Returns their runs, new ones for those that
+    came over. Raises Refused for tasks that do not wait (any more), after the others were moved.
+    """
+    if where.anchor is not None:
+        where = Where(where.spot, await settled(api, where.anchor))
+        _check_anchor(where.beside, tasks, queue)
+    tasks = [await settled(api, run) for run in tasks]
+    for run in tasks:
+        _check(api, run, queue)
+    ordered = sorted(tasks, key=lambda r: (r.queue_id != queue.id, r.place or _FIRST))
+    if where.spot in {Spot.UP, Spot.DOWN}:
+        return await _step(api, ordered, where.spot, queue, by, progress)
+    ids = {r.id for r in ordered}
+    room = await line.room(api, queue.id, where, len(ordered), ids)
+    await _shift(api, room.shifts, by)
+    places = dict(zip((r.id for r in ordered), room.places, strict=True))
+    text = f"moved {_words(where, queue, ordered)} by {by}"
+
+    async def one(run: Run) -> Run:
+        return await place(api, run, queue, places[run.id], by, text)
+
+    return await each(ordered, one, progress)
+
+
+async def place(api: Api, run: Run, queue: Queue, at: datetime | None, by: str, text: str) -> Run:
+    """Take one task and put it at a place of this queue (None: the back). Its run there."""
+    async with holding(api, run, by, "moving") as held:
+        if run.queue_id == queue.id:
+            await held.put(at, text)
+            return run
+        return await hop(held, queue, at, text)
+
+
+async def rename(api: Api, run: Run, by: str) -> bool:
+    """Give a due run that Prefect named `Scheduled` or `Late` the name `Queued`, at its place.
+
+    Left alone, Prefect's late-run service floods SQLite. False when it did not need it, or was
+    taken by somebody.
+    """
+    due = run.state is not None and lifecycle.needs_renaming(run.state)
+    if not due or run.later(api.clock.now()):
+        return False
+    with suppress(Refused, NotFound):
+        async with holding(api, run, by, "renaming") as held:
+            await held.put(held.place, "queued")
+            return True
+    return False
+
+
+async def _step(
+    api: Api, ordered: Sequence[Run], spot: Spot, queue: Queue, by: str, progress: Progress
+) -> list[Run]:
+    """Each one place up or down, past somebody who does not move."""
+    up = spot is Spot.UP
+    if stranger := next((r for r in ordered if r.queue_id != queue.id), None):
+        raise Usage(
+            f"{label(stranger)} waits in {stranger.queue_shown!r}, not in {queue.name!r}",
+            hint="move it to the front or the back, or before or after a task of this queue",
+        )
+    ids = {r.id for r in ordered}
+
+    async def one(run: Run) -> Run:
+        beside = line.predecessor if up else line.successor
+        # Read again: those before it in this loop have moved.
+        fresh = await runs.read(api, run.id) if len(ordered) > 1 else run
+        neighbour = await beside(api, queue.id, fresh)
+        if neighbour is None or neighbour.id in ids:
+            return fresh
+        where = Where(Spot.BEFORE if up else Spot.AFTER, neighbour)
+        room = await line.room(api, queue.id, where, 1, {run.id})
+        await _shift(api, room.shifts, by)
+        return await place(api, fresh, queue, room.places[0], by, f"moved {spot} by {by}")
+
+    return await each(ordered if up else ordered[::-1], one, progress)
+
+
+async def _shift(api: Api, shifts: Sequence[line.Shift], by: str) -> None:
+    for shift in shifts:
+        # Who has left the line in the meantime leaves room as well.
+        with suppress(Refused, NotFound):
+            async with holding(api, shift.run, by, "making room") as held:
+                await held.put(shift.place, f"renumbered by {by}")
+
+
+def _check(api: Api, run: Run, queue: Queue) -> None:
+    if reason := not_waiting(run):
+        raise Refused(reason[0], hint=reason[1])
+    if run.later(api.clock.now()):
+        raise Refused(f"{label(run)} is planned for later: it stands in no line yet")
+    if run.pool != queue.pool:
+        raise Refused(f"{label(run)} belongs to the work pool {run.pool!r}, not {queue.pool!r}")
+
+
+def _check_anchor(anchor: Run, tasks: Sequence[Run], queue: Queue) -> None:
+    if any(r.id == anchor.id for r in tasks):
+        raise Usage(f"{label(anchor)} cannot be moved beside itself")
+    if reason := not_waiting(anchor):
+        raise Refused(reason[0], hint=reason[1])
+    if anchor.queue_id != queue.id:
+        raise Usage(f"{label(anchor)} waits in {anchor.queue_shown!r}, not in {queue.name!r}")
+
+
+def _words(where: Where, queue: Queue, tasks: Sequence[Run]) -> str:
+    spot = {
+        Spot.FRONT: "to the front",
+        Spot.BACK: "to the back",
+    }.get(where.spot) or f"{where.spot} {label(where.beside)}"
+    came = any(r.queue_id != queue.id for r in tasks)
+    return f"{spot} of {queue.name}" if came else spot
+
+
+async def queue_of(api: Api, run: Run) -> Queue:
+    """The queue a task waits in. Raises NotFound when it has none, or the queue was deleted."""
+    if run.pool is None or run.queue_shown is None:
+        raise NotFound(f"{label(run)} belongs to no queue")
+    return await pools.queue(api, run.pool, run.queue_shown)
