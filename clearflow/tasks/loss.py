@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from clearflow._prefect import claims, pools, runs
+from clearflow._prefect.hops import finish_hops
 from clearflow._prefect.http import Api
 from clearflow.errors import NotFound
 from clearflow.runtimes import process
@@ -61,6 +62,9 @@ async def sweep(api: Api, pool: str, *, by: str) -> list[str]:
             continue
 
         async def still(fresh: Run) -> bool:
+            # A mover that died between the new run and the end of the old one.
+            if await finish_hops(api, fresh):
+                return False
             latest = await _heartbeats(api, pool)
             return lifecycle.is_lost(fresh, latest, api.clock.now(), silence)
 
