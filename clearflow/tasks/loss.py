@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from clearflow._prefect import claims, pools, runs
+from clearflow._prefect import claims, deployments, pools, runs
 from clearflow._prefect.hops import finish_hops
 from clearflow._prefect.http import Api
 from clearflow.errors import NotFound
@@ -15,6 +16,8 @@ from clearflow.runtimes.rundir import rundirs
 from clearflow.settings import settings
 from clearflow.words import lifecycle
 from clearflow.words.models import ACTIVE, Run
+
+RETRYING = "AwaitingRetry"  # Prefect's name for the time between two tries
 
 
 async def lose_dead(api: Api, folder: Path, *, by: str) -> list[str]:
@@ -39,7 +42,7 @@ async def lose_dead(api: Api, folder: Path, *, by: str) -> list[str]:
                 run,
                 "its supervisor died",
                 by=by,
-                max_attempts=attempts_of(run),
+                max_attempts=await attempts_of(api, run),
                 stale_after=timedelta(seconds=settings().silence),
             )
             if state is not None:
@@ -75,7 +78,7 @@ async def sweep(api: Api, pool: str, *, by: str) -> list[str]:
             run,
             why,
             by=by,
-            max_attempts=attempts_of(run),
+            max_attempts=await attempts_of(api, run),
             stale_after=silence,
             still=still,
         )
@@ -94,21 +97,26 @@ async def lose_forgotten(api: Api, pool: str, agent: str, known: Collection[str]
                 run,
                 "its agent was killed before it could start it",
                 by=agent,
-                max_attempts=attempts_of(run),
+                max_attempts=await attempts_of(api, run),
                 stale_after=timedelta(seconds=settings().silence),
             )
 
 
 async def active_runs(api: Api, pool: str) -> list[Run]:
-    """The runs of a pool that somebody has."""
-    where = {"state": {"type": {"any_": sorted(ACTIVE)}}}
-    return [r async for r in runs.find(api, where, pool=pool)]
+    """The runs of a pool that somebody has, those between two tries of their flow among them."""
+    wanted = ({"type": {"any_": sorted(ACTIVE)}}, {"name": {"any_": [RETRYING]}})
+    return [r for state in wanted async for r in runs.find(api, {"state": state}, pool=pool)]
 
 
 async def _heartbeats(api: Api, pool: str) -> Mapping[str, datetime | None]:
     return {w.name: w.heartbeat for w in await pools.workers(api, pool)}
 
 
-def attempts_of(run: Run) -> int:
+async def attempts_of(api: Api, run: Run) -> int:
     """How often this task may be started."""
-    return int(run.job_variables.get("max_attempts") or settings().max_attempts)
+    asked = run.job_variables.get("max_attempts")
+    if asked is None and run.deployment_id is not None:
+        with contextlib.suppress(NotFound):
+            deployment = await deployments.read(api, run.deployment_id)
+            asked = (deployment.get("job_variables") or {}).get("max_attempts")
+    return int(asked or settings().max_attempts)
