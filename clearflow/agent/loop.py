@@ -21,7 +21,7 @@ from clearflow.agent.options import AgentOptions
 from clearflow.agent.slots import Used
 from clearflow.agent.take import SOON, Taker
 from clearflow.agents import AgentRecord, Wish
-from clearflow.errors import ClearflowError
+from clearflow.errors import ClearflowError, NotFound
 from clearflow.runtimes import rundir
 from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.settings import settings
@@ -162,14 +162,21 @@ class Agent:
 
     async def _keep_asking(self) -> None:
         """Take what there is whenever woken, when a run becomes due, and now and then."""
+        failures = 0
         while True:
             if self.status == "running":
                 try:
                     while self.status == "running" and await self.taker.take_one():
                         pass
+                    failures = 0
+                except NotFound:
+                    raise
                 except ClearflowError as error:
                     self.say(f"error: {error.message}")
-                    await asyncio.sleep(1)
+                    failures += 1
+                    await asyncio.sleep(min(2.0**failures, 60.0))
+                    self.taker.stir()
+                    continue
             await self._until_woken()
 
     async def _until_woken(self) -> None:

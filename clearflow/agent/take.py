@@ -91,13 +91,24 @@ class Taker:
             if not line.stirred:
                 continue
             line.stirred = False
-            offered = await pools.offered(self.api, self.options.pool, [name], limit=OFFERED)
+            try:
+                offered = await pools.offered(self.api, self.options.pool, [name], limit=OFFERED)
+            except NotFound:
+                await self._forget(name)
+                continue
             due = self._due(offered)
             if await self._take_from(name, due):
                 line.stirred = True
                 self._last_queue = name
                 return True
         return False
+
+    async def _forget(self, name: str) -> None:
+        """A queue was deleted. Raises NotFound when that was the last, or the pool is gone too."""
+        await pools.read(self.api, self.options.pool)
+        del self.lines[name]
+        if not self.lines:
+            raise NotFound(f"the queue {name!r} was deleted, and this agent serves no other")
 
     def _due(self, offered: list[Run]) -> list[Run]:
         """Those that may start now; the first of the others sets the alarm."""
