@@ -15,7 +15,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -318,15 +318,20 @@ def warm_up() -> None:
     _ssl.create_default_context(cafile=certifi.where())
 
 
-@contextlib.asynccontextmanager
-async def in_process_api(database_url: str, now: Callable[[], datetime]) -> AsyncIterator[Any]:
+@contextlib.contextmanager
+def in_process_api(
+    database_url: str, now: Callable[[], datetime], loop: asyncio.AbstractEventLoop
+) -> Iterator[Any]:
     """Prefect's REST API as an ASGI application, without a server or its services: for tests.
 
-    The database has to be migrated. `now` is what the server takes for the time.
+    The database has to be migrated, `now` is what the server takes for the time, and requests are
+    made in `loop`, which does not run at the beginning or at the end.
     """
     import prefect.types._datetime as prefect_time
+    from fastapi.exceptions import RequestValidationError
     from prefect.server.api import server
     from prefect.server.database import configurations, dependencies
+    from prefect.server.exceptions import ObjectNotFoundError
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
     from sqlalchemy.exc import IntegrityError
 
@@ -344,17 +349,18 @@ async def in_process_api(database_url: str, now: Callable[[], datetime]) -> Asyn
 
     handlers: dict[Any, Any] = {
         Exception: server.custom_internal_exception_handler,
-        server.RequestValidationError: server.validation_exception_handler,
+        RequestValidationError: server.validation_exception_handler,
         IntegrityError: server.integrity_exception_handler,
-        server.ObjectNotFoundError: server.prefect_object_not_found_exception_handler,
+        ObjectNotFoundError: server.prefect_object_not_found_exception_handler,
     }
     real = prefect_time.now
     named = [m for n, m in sys.modules.items() if n.startswith("prefect.")]
     clocks = [module for module in named if getattr(module, "now", None) is real]
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: database_url}))
-        config = configurations.AioSqliteConfiguration(database_url)
-        stack.enter_context(dependencies.temporary_database_config(config))
+    config = configurations.AioSqliteConfiguration(database_url)
+    with (
+        temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: database_url}),
+        dependencies.temporary_database_config(config),
+    ):
         app = server.create_api_app(
             fast_api_app_kwargs={"exception_handlers": handlers}, ignore_cache=True
         )
@@ -366,6 +372,5 @@ async def in_process_api(database_url: str, now: Callable[[], datetime]) -> Asyn
         finally:
             for module in clocks:
                 _replace(module, "now", real)
-            loop = asyncio.get_running_loop()
             for key in [k for k in configurations.ENGINES if k[0] is loop]:
-                await configurations.ENGINES.pop(key).dispose()
+                loop.run_until_complete(configurations.ENGINES.pop(key).dispose())

@@ -9,9 +9,12 @@ the command line and the board all use these functions; nothing else decides on 
 What Prefect guarantees and what it does not (measured on 3.8.8):
 
 * SCHEDULED -> PENDING named exactly `Pending` is accepted from one party only: a *take*.
-* It also accepts COMPLETED and FAILED -> PENDING, and SCHEDULED over PENDING or RUNNING. So after
-  a take one looks at the state before it, and SCHEDULED is only ever written over a state that
-  the writer holds.
+* It also accepts COMPLETED, FAILED and CRASHED -> PENDING, and SCHEDULED over PENDING, RUNNING and
+  CANCELLED. So after a take one looks at the state before it, and SCHEDULED is only ever written
+  over a state that the writer holds.
+* CANCELLING is left for CANCELLED alone, unless a write is forced; it replaces no final state; and
+  a SCHEDULED run goes straight to CANCELLED, without the note. So an abort and the start of user
+  code cannot both be accepted.
 * There is no compare-and-set on a running task. Whoever wants to end somebody else's claim, and a
   holder that may have been declared lost, first creates the *settlement* of that claim: a record
   of the run whose key holds the claim's token, of which the server accepts one.
@@ -22,7 +25,7 @@ from __future__ import annotations
 import enum
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -46,7 +49,10 @@ QUEUED, DRAFT, TAKEN = "Queued", "Draft", "Pending"
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A state to propose for a run. `place` None on SCHEDULED means the server's now: the back."""
+    """A state to propose for a run. `place` None on SCHEDULED means the server's now: the back.
+
+    `over` is the token of the claim that the write ends: without that claim it is not to be made.
+    """
 
     type: str
     name: str
@@ -54,6 +60,7 @@ class Write:
     place: datetime | None = None
     force: bool = False
     data: Any = None
+    over: str | None = None
 
 
 # -- waiting ---------------------------------------------------------------------------------
@@ -64,9 +71,10 @@ def queued(note: Note, place: datetime | None = None) -> Write:
     return Write(SCHEDULED, QUEUED, note, place)
 
 
-def drafted(by: str) -> Write:
-    """A task out of the line, editable. Forced: Prefect lets only running flows pause."""
-    return Write(PAUSED, DRAFT, Note(f"taken out of the queue by {by}", by=by), force=True)
+def drafted(by: str, over: str | None = None) -> Write:
+    """A held task out of the line, editable. Forced: Prefect lets only running flows pause."""
+    note = Note(f"taken out of the queue by {by}", by=by)
+    return Write(PAUSED, DRAFT, note, force=True, over=over)
 
 
 def enqueued(by: str, now: datetime, place: datetime | None = None) -> Write:
@@ -110,79 +118,61 @@ def held(run: Run, by: str, doing: str, token: str) -> Write:
     return Write(PENDING, TAKEN, note)
 
 
+def is_hold(state: State) -> bool:
+    """Whether somebody holds a task for a moment, to move it, with no agent and nothing to run."""
+    return state.type == PENDING and state.note.claim is not None and state.note.agent is None
+
+
 class Taken(enum.Enum):
     """What a take that the server accepted really got."""
 
     MINE = "mine"
-    RESTORE = "restore"  # it had ended: the final state has to be put back
+    RESTORE = "restore"  # not what was meant to be taken: the state before has to be put back
     LOST = "lost"  # somebody else wrote after the take: leave it alone
 
 
 def after_take(history: Sequence[State], token: str) -> tuple[Taken, State | None]:
     """Look back after a take that the server accepted; `history` is the run's, oldest first.
 
-    Returns what was taken and the state before the take.
+    Returns what was taken and the state before the take. A task may have run since it was read:
+    to its end, or until it was lost and queued for a further attempt, which the note of this take
+    does not count.
     """
-    at = next((i for i in reversed(range(len(history))) if history[i].note.claim == token), None)
-    if at is None:
+    taken = [i for i, s in enumerate(history) if s.note.claim == token and s.type == PENDING]
+    if not taken:
         return Taken.LOST, None
+    at = taken[-1]
     before = history[at - 1] if at else None
-    if before is not None and before.final:
-        return Taken.RESTORE, before
-    later = history[at + 1 :]
-    if any(s.note.claim != token for s in later):
+    if standing(history[at:], token)[0] not in {Standing.MINE, Standing.ABORTED}:
         return Taken.LOST, before
+    if before is not None and (
+        before.final
+        or (before.type == SCHEDULED and before.note.attempt != history[at].note.attempt)
+    ):
+        return Taken.RESTORE, before
     return Taken.MINE, before
 
 
-def restored(before: State) -> Write:
-    """The final state that a take has pushed aside, put back as it was."""
-    return Write(before.type, before.name, before.note, force=True, data=before.data)
+def restored(before: State, over: str | None = None) -> Write:
+    """The state that a take has pushed aside, put back as it was.
+
+    An ended task has not been aborted by who tried to meanwhile, so its end is forced.
+    """
+    return Write(
+        before.type,
+        before.name,
+        before.note,
+        place=before.place if before.type == SCHEDULED else None,
+        force=before.final,
+        data=before.data,
+        over=over,
+    )
 
 
 def returned(note: Note, place: datetime | None, text: str) -> Write:
     """A taken task back into the line: `place` is where it stood, or where it should stand."""
-    return queued(note.but(text, agent=None, claim=None), place)
-
-
-class Admission(enum.Enum):
-    """Whether a claim fits under a concurrency limit."""
-
-    KEEP = "keep"
-    YIELD = "yield"
-    WAIT = "wait"  # a later claim has not settled yet: look again
-
-
-def admission(limit: int | None, mine: str, active: Iterable[Run]) -> Admission:
-    """Decide on a claim, after it was written, by the runs that hold a slot of the limit.
-
-    Prefect offers tasks under a limit but does not check it when they are taken, so two agents
-    can pass it together. Claims are ranked by (time of the claim, id); those beyond the limit
-    yield. Only an unsettled claim (state `Pending`) ever yields, and a claim within the limit
-    waits until the ones behind it have yielded or started, in which case it yields itself: so
-    whoever commits last sees everybody, and the limit holds exactly.
-    """
-    if limit is None:
-        return Admission.KEEP
-    runs = [r for r in active if r.state is not None and r.state.type in {PENDING, RUNNING}]
-    others = [r for r in runs if r.id != mine]
-    started = [r for r in others if r.state is not None and r.state.type == RUNNING]
-    if len(started) >= limit:
-        return Admission.YIELD
-    if len(others) < limit:
-        return Admission.KEEP
-    me = next((r for r in runs if r.id == mine), None)
-    if me is None:
-        return Admission.YIELD
-    ahead = [r for r in others if r not in started and _claim_rank(r) < _claim_rank(me)]
-    if len(started) + len(ahead) >= limit:
-        return Admission.YIELD
-    return Admission.WAIT
-
-
-def _claim_rank(run: Run) -> tuple[float, str]:
-    at = run.state.at if run.state else None
-    return (at.timestamp() if at else 0.0, run.id)
+    back = note.but(text, agent=None, claim=None)
+    return Write(SCHEDULED, QUEUED, back, place, over=note.claim)
 
 
 # -- running ---------------------------------------------------------------------------------
@@ -207,29 +197,42 @@ class Standing(enum.Enum):
 def standing(history: Sequence[State], token: str) -> tuple[Standing, State | None]:
     """Whether a claim still holds its task; with the state that says otherwise.
 
-    What comes after the claim without a note was written by Prefect: a cancellation or suspension
-    from its UI, or a flow that retries in process. The claim is gone when the task was queued
-    again, claimed again, or ended by somebody else.
+    A claim lasts from its take until the task has ended, waits again, or is taken again. States
+    in between belong to it whatever their note: Prefect writes some itself, and a late word of an
+    earlier claim changes nothing.
     """
-    at = next((i for i in reversed(range(len(history))) if history[i].note.claim == token), None)
-    if at is None:
+    start = next((i for i, s in enumerate(history) if s.note.claim == token), None)
+    if start is None:
         return Standing.GONE, history[-1] if history else None
-    if history[at].final:
-        return (
-            (Standing.ABORTED, history[at])
-            if history[at].type == CANCELLED
-            else (Standing.ENDED, history[at])
-        )
-    later = history[at + 1 :]
-    for state in later:
-        requeued = state.type == SCHEDULED and state.name != "AwaitingRetry"
-        if state.note.claim or requeued or (state.final and state.type != CANCELLED):
+    for state in history[start + 1 :]:
+        if state.type == CANCELLED:
+            return Standing.ABORTED, state
+        if state.final:
+            return (Standing.ENDED if state.note.claim == token else Standing.GONE), state
+        if state.note.claim != token and _ends_claim(state):
             return Standing.GONE, state
     if abort := abort_in(history):
         return Standing.ABORTED, abort
-    if later and later[-1].type == PAUSED and later[-1].name == "Suspended":
-        return Standing.SUSPENDED, later[-1]
     return Standing.MINE, None
+
+
+def _ends_claim(state: State) -> bool:
+    """Whether a state that is not the claim's own says that the task is nobody's, or another's."""
+    return (
+        state.type == SCHEDULED
+        or (state.type == PENDING and state.note.claim is not None)
+        or (state.type == PAUSED and state.name == DRAFT)
+    )
+
+
+def written(history: Sequence[State], token: str | None, write: Write) -> State | None:
+    """The state that a write over this claim has made, when its answer was not heard."""
+    start = next((i for i, s in enumerate(history) if s.note.claim == token), len(history))
+    for state in history[start + 1 :]:
+        same = (state.type, state.name, state.message) == (write.type, write.name, str(write.note))
+        if same and write.place in {None, state.place}:
+            return state
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +267,9 @@ def outcome(ended: Exit, note: Note) -> Write:
 def abort(run: Run, by: str, now: datetime) -> Write | None:
     """What an abort writes; None when the task has ended.
 
-    A waiting task is cancelled at once; for one that an agent has, the supervisor is asked to
-    stop it and writes the end. CANCELLING never replaces a final state: Prefect refuses that.
+    A waiting task is cancelled at once, by somebody who holds it; for one that is held, its
+    holder is asked to stop and writes the end. CANCELLING never replaces a final state: Prefect
+    refuses that.
     """
     if run.state is None or run.state.final:
         return None
@@ -290,7 +294,7 @@ def abort_in(history: Iterable[State]) -> State | None:
     for state in history:
         if state.type in {CANCELLING, CANCELLED}:
             found = state
-        elif state.type == SCHEDULED:
+        elif state.type == SCHEDULED and state.note.claim is None:
             found = None
     return found
 
@@ -303,7 +307,7 @@ def is_lost(
 ) -> bool:
     """Whether the holder of an active task has been silent for too long, by the server's clock.
 
-    A task that a person holds for a moment (no agent) is lost when that moment has been too long.
+    A task that somebody holds for a moment (no agent) is lost when that moment has been too long.
     Runs that clearflow did not claim are none of its business.
     """
     if run.state is None or run.state.note.claim is None:
@@ -315,7 +319,7 @@ def is_lost(
         return False
     agent = run.note.agent
     if agent is None:
-        return run.state.type == PENDING
+        return run.state.type in {PENDING, CANCELLING}
     heard = heartbeats.get(agent)
     return heard is None or now - heard >= silence
 
@@ -323,25 +327,26 @@ def is_lost(
 def lost(run: Run, why: str, max_attempts: int, place: datetime | None) -> Write:
     """A claim that ended without an outcome: back to the front, or the end of the last attempt.
 
-    `place` is the front of the queue; for a task that was only held (no agent) it is the place
-    where it stood. The caller holds the settlement of the claim.
+    `place` is the front of the queue; a task that was only held (no agent) goes to where it
+    stood. The caller holds the settlement of the claim.
     """
     assert run.state is not None
     note = run.note
     if run.state.type == CANCELLING:
-        return aborted(note.by or "unknown", note)
+        return replace(aborted(note.by or "unknown", note), over=note.claim)
     if note.agent is None:
         return returned(note, run.state.place or place, "put back: its mover went away")
     if note.attempt >= max_attempts:
         text = f"lost: {why} (attempt {note.attempt} of {max_attempts})"
-        return Write(CRASHED, "Crashed", note.but(text))
+        return Write(CRASHED, "Crashed", note.but(text), over=note.claim)
     text = f"lost: {why}; waiting for attempt {note.attempt + 1} of {max_attempts}"
-    return queued(note.but(text, attempt=note.attempt + 1, agent=None, claim=None), place)
+    back = note.but(text, attempt=note.attempt + 1, agent=None, claim=None)
+    return Write(SCHEDULED, QUEUED, back, place, over=note.claim)
 
 
 def given_back(note: Note, why: str, place: datetime | None) -> Write:
     """An attempt that ended through no fault of the task (its agent stops): not counted."""
-    return queued(note.but(f"given back: {why}", agent=None, claim=None), place)
+    return returned(note, place, f"given back: {why}")
 
 
 def settlement(token: str) -> str:

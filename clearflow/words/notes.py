@@ -1,5 +1,7 @@
 """What clearflow writes into the message of a state: a sentence, then fields in brackets.
 
+    claimed by gpu-box:0, attempt 2 [attempt=2 agent=gpu-box:0 claim=1f0c since=2026-01-05T09:30:00]
+
 The message is the one thing that is written in the same transaction as the state, so whoever
 reads the state knows for certain who holds the task, since when it waits, and which attempt this
 is. People read the sentence in the Prefect UI.
@@ -15,7 +17,8 @@ from urllib.parse import quote, unquote
 
 from clearflow import clock
 
-_FIELDS = re.compile(r"\s*\[((?:[a-z]+=[^\s\[\]]*\s?)+)\]$")
+_KNOWN = frozenset({"attempt", "agent", "claim", "since", "by"})
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +46,32 @@ class Note:
             "since": self.since.isoformat() if self.since else None,
             "by": self.by,
         }
-        fields = " ".join(f"{k}={quote(v, safe=':+@.-')}" for k, v in pairs.items() if v)
-        return f"{self.text} [{fields}]".strip() if fields else self.text
+        # Databases refuse NUL, and half a character cannot be sent.
+        text = _UNSTORABLE.sub("�", self.text)
+        fields = " ".join(
+            f"{k}={quote(_UNSTORABLE.sub('�', v), safe=':+@.-')}" for k, v in pairs.items() if v
+        )
+        # A sentence that ends like fields do is followed by empty ones.
+        if not fields and _split(text) is None:
+            return text
+        return f"{text} [{fields}]" if text else f"[{fields}]"
 
     @classmethod
     def parse(cls, message: str | None) -> Note:
         """The note in a message; a message that is not ours is all sentence."""
         message = message or ""
-        match = _FIELDS.search(message)
-        if not match:
+        parts = _split(message)
+        if parts is None:
             return cls(text=message)
-        fields = dict(pair.split("=", 1) for pair in match[1].split())
+        text, fields = parts
         try:
             return cls(
-                text=message[: match.start()],
-                by=_field(fields, "by"),
-                since=clock.parse(unquote(fields["since"])) if "since" in fields else None,
+                text=text,
+                by=fields.get("by"),
+                since=clock.parse(fields["since"]) if "since" in fields else None,
                 attempt=int(fields.get("attempt", 1)),
-                agent=_field(fields, "agent"),
-                claim=_field(fields, "claim"),
+                agent=fields.get("agent"),
+                claim=fields.get("claim"),
             )
         except ValueError:
             return cls(text=message)
@@ -71,5 +81,15 @@ class Note:
         return replace(self, text=text, **changes)
 
 
-def _field(fields: dict[str, str], key: str) -> str | None:
-    return unquote(fields[key]) if key in fields else None
+def _split(message: str) -> tuple[str, dict[str, str]] | None:
+    """The sentence and the fields of a message; None when it does not end with fields."""
+    text, bracket, rest = message.rpartition("[")
+    if not bracket or not rest.endswith("]") or (text and not text.endswith(" ")):
+        return None
+    fields = {}
+    for pair in rest[:-1].split():
+        key, equals, value = pair.partition("=")
+        if not equals or key not in _KNOWN:
+            return None
+        fields[key] = unquote(value)
+    return text[:-1], fields
