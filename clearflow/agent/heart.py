@@ -11,10 +11,11 @@ import random
 import time
 from collections.abc import Callable, Collection
 
-from clearflow._prefect import pools
+from clearflow._prefect import pools, runs
 from clearflow._prefect.http import Api
 from clearflow.agent import choose
 from clearflow.errors import ClearflowError
+from clearflow.queues import moves
 from clearflow.settings import settings
 from clearflow.tasks import loss
 
@@ -40,6 +41,7 @@ class Heart:
         self._no_sweep_before = 0.0
         self.last_beat = 0.0
         self.others: set[str] = set()  # runs that other agents have
+        self.unnamed = False  # Prefect has named a waiting run itself
         self.online: Collection[str] = (name,)
 
     async def beat(self) -> None:
@@ -80,17 +82,29 @@ class Heart:
             await asyncio.sleep(every * random.uniform(0.8, 1.2))
             turn += 1
             often = choose.sweeps_often(self._name, self._pool, self.online)
-            if not self.others or (not often and turn % seldom):
-                continue
-            if time.monotonic() < self._no_sweep_before:
+            if not often and turn % seldom:
                 continue
             with contextlib.suppress(ClearflowError):
-                await self.sweep()
+                if self.unnamed:
+                    self.unnamed = False
+                    await self._rename()
+                if self.others and time.monotonic() >= self._no_sweep_before:
+                    await self.sweep()
 
     async def sweep(self) -> None:
         await self.count_agents()
         active = await loss.sweep(self._api, self._pool, by=self._name)
         self.others &= set(active)
+
+    async def _rename(self) -> None:
+        """Name due runs that Prefect named itself, before its late-run service floods SQLite."""
+        where = {
+            "state": {"name": {"any_": ["Scheduled", "Late"]}},
+            "next_scheduled_start_time": {"before_": self._api.clock.now().isoformat()},
+        }
+        due = [r async for r in runs.find(self._api, where, pool=self._pool)]
+        for run in due:
+            await moves.rename(self._api, run, self._name)
 
     async def count_agents(self) -> None:
         workers = await pools.workers(self._api, self._pool)

@@ -78,6 +78,8 @@ class Listener:
         match event.state_type:
             case "SCHEDULED":
                 agent.heart.others.discard(run_id)
+                if event.name.endswith((".Scheduled", ".Late")):
+                    agent.heart.unnamed = True
                 if queue is not None:
                     self._ask_soon(run_id, queue)
             case "PENDING" | "RUNNING":
