@@ -1,0 +1,1 @@
+"""Applications: flows that clearflow brings along, run by agents like any other."""

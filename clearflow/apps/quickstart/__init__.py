@@ -1,0 +1,1 @@
+"""What `clearflow quickstart` has its agents run."""
