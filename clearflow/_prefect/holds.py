@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from clearflow._prefect import claims, runs
 from clearflow._prefect.http import Api
-from clearflow.errors import ClearflowError, Conflict, NotFound, Refused, Unreachable
+from clearflow.errors import Conflict, NotFound, Refused, Unreachable
 from clearflow.settings import settings
 from clearflow.words import lifecycle
 from clearflow.words.lifecycle import Taken, Write
 from clearflow.words.models import CANCELLING, PAUSED, PENDING, SCHEDULED, Run
 from clearflow.words.notes import Note
+
+T = TypeVar("T")
 
 # How long to wait for somebody else who moves the same task at this moment.
 PATIENCE = 10.0
@@ -65,19 +68,14 @@ class Held:
         return _since_boot() - self.taken < settings().silence / 3
 
     async def _end(self, write: Write) -> None:
-        # Once sent, it may have been accepted: not even Ctrl-C may lead to a second write.
-        writing = asyncio.ensure_future(self._write(write))
         try:
-            self.gone = await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.wait({writing})
+            mine = await unbroken(self._write(write))
+        except (Unreachable, asyncio.CancelledError):
+            # It may have been accepted, and a second write could undo what came after it.
             self.gone = True
             raise
-        except Unreachable:
-            self.gone = True
-            raise
-        if not self.gone:
-            self.gone = True
+        self.gone = True
+        if not mine:
             raise Conflict(f"this took so long that somebody else put back {label(self.run)}")
 
     async def _write(self, write: Write) -> bool:
@@ -153,29 +151,37 @@ async def _again(api: Api, run: Run) -> Run:
 
 
 async def _try(api: Api, run: Run, by: str, doing: str) -> Held | None:
-    write = lifecycle.held(run, by, doing, lifecycle.claim_token())
-    token = write.note.claim or ""
+    held: list[Held] = []
+
+    async def take() -> None:
+        write = lifecycle.held(run, by, doing, lifecycle.claim_token())
+        if await claims.take(api, run, write):
+            verdict, before = await claims.confirm(api, run.id, write.note.claim or "")
+            if verdict is Taken.MINE:
+                held.append(Held(api, run, write.note, before.place if before else run.place))
+
     try:
-        if not await claims.take(api, run, write):
-            return None
-        verdict, before = await claims.confirm(api, run.id, token)
-    except Unreachable:
+        await unbroken(take())
+    except asyncio.CancelledError:
+        for each in held:
+            await each.put(each.place, "put back")
         raise
-    except BaseException:
-        await _undo(api, run.id, token)
-        raise
-    if verdict is not Taken.MINE:
-        return None
-    return Held(api, run, write.note, before.place if before else run.place)
+    return held[0] if held else None
 
 
-async def _undo(api: Api, run_id: str, token: str) -> None:
-    """An interrupted take may have been accepted: put back what it got."""
-    with suppress(ClearflowError):
-        run = await runs.read(api, run_id)
-        if run.state is not None and run.state.type == PENDING and run.note.claim == token:
-            back = lifecycle.returned(run.note, run.state.place or run.place, "put back")
-            await claims.put_back(api, run_id, back)
+async def unbroken(work: Coroutine[Any, Any, T]) -> T:
+    """Await something that must not stop halfway: when cancelled, it comes to its end first.
+
+    A request whose answer nobody awaits any more is carried out all the same, some time later.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()
+        raise
 
 
 def _held_by_a_mover(run: Run) -> bool:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from clearflow._prefect import logs, runs
-from clearflow._prefect.holds import Held, exclusively, label
+from clearflow._prefect.holds import Held, exclusively, label, unbroken
 from clearflow._prefect.http import Api
-from clearflow.errors import Conflict, Unreachable
+from clearflow.errors import ClearflowError, Conflict, Unreachable
 from clearflow.words import lifecycle
 from clearflow.words.lifecycle import Write
 from clearflow.words.models import PAUSED, PENDING, Queue, Run
@@ -25,9 +25,13 @@ async def hop(held: Held, queue: Queue, place: datetime | None, text: str) -> Ru
     if not held.fresh:
         raise Conflict(f"the move of {label(held.run)} took too long: nothing was changed")
     write = lifecycle.returned(held.note, place, text)
+    return await unbroken(_hop(held, queue, write))
+
+
+async def _hop(held: Held, queue: Queue, write: Write) -> Run:
     try:
         new = await _successor(held.api, held.run, queue, write)
-    except BaseException as error:
+    except ClearflowError as error:
         # The new run may exist all the same; as long as nobody knows, the old one stays held,
         # and the sweepers, who ask `finish_hops`, see to it.
         held.gone = True
@@ -41,9 +45,13 @@ async def hop(held: Held, queue: Queue, place: datetime | None, text: str) -> Ru
 async def hop_draft(api: Api, run: Run, queue: Queue, write: Write, by: str) -> Run:
     """A draft, or a task that has ended, queued in another queue than its own."""
     await exclusively(api, run, by)
-    new = await _successor(api, run, queue, write)
-    await runs.delete(api, run.id)
-    return new
+
+    async def both() -> Run:
+        new = await _successor(api, run, queue, write)
+        await runs.delete(api, run.id)
+        return new
+
+    return await unbroken(both())
 
 
 async def finish_hops(api: Api, run: Run) -> bool:

@@ -415,7 +415,7 @@ async def test_an_interrupted_move_puts_the_task_back(here: Bench, cpu: models.Q
     assert await here.line(cpu) == list("abc")
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.004, 0.008, 0.015, 0.03, 0.06])
+@pytest.mark.parametrize("delay", [0.0, 0.004, 0.015, 0.03, 0.06, 0.09, 0.12])
 async def test_a_cancelled_move_holds_nothing(here: Bench, cpu: models.Queue, delay: float) -> None:
     t = await here.tasks(cpu, "abc")
     moving = asyncio.ensure_future(move(here, cpu, Where(Spot.FRONT), t["c"]))
