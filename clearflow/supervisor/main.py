@@ -31,12 +31,16 @@ from clearflow.runtimes import process
 from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.settings import settings
 from clearflow.supervisor import spawn
-from clearflow.supervisor.console import Console, secrets_of
+from clearflow.supervisor.console import Console
 from clearflow.supervisor.control import ChildLink
 from clearflow.supervisor.guard import End, Guard
+from clearflow.supervisor.lines import secrets_of
 from clearflow.words import lifecycle
 from clearflow.words.lifecycle import Exit, Standing, Taken, Write
 from clearflow.words.models import FINAL, PAUSED, SCHEDULED, State
+
+# Who aborts a task without a word: a cancellation in Prefect's own ways carries no note.
+UNSAID = "the Prefect UI"
 
 
 def run(folder: Path) -> int:
@@ -160,13 +164,11 @@ class Supervisor:
     async def _confirm(self) -> str:
         """Whether the claim stands and fits under the limits: go, aborted, gone or yield."""
         token = self.job.token
-        history = await runs.history(self.api, self.job.run_id)
-        verdict, before = lifecycle.after_take(history, token)
-        if verdict is Taken.RESTORE and before is not None:
-            await runs.propose(self.api, self.job.run_id, lifecycle.restored(before))
+        verdict, before = await claims.confirm(self.api, self.job.run_id, token)
+        if verdict is Taken.RESTORE:
             return "gone"
-        where, _ = lifecycle.standing(history, token)
-        if where is not Standing.MINE:
+        if verdict is Taken.LOST:
+            where, _ = await claims.standing(self.api, self.job.run_id, token)
             return "aborted" if where is Standing.ABORTED else "gone"
         self.taken_from = before
         limits = Limits(self.job.queue_limit, self.job.pool_limit)
@@ -184,7 +186,7 @@ class Supervisor:
             write = lifecycle.returned(self.job.claim, place, text)
             await claims.put_back(self.api, self.job.run_id, write)
         elif word == "aborted":
-            await self._finish(lifecycle.aborted("somebody", self.job.claim))
+            await self._finish(lifecycle.aborted(UNSAID, self.job.claim))
         return word
 
     async def _prepare_and_run(self, link: ChildLink) -> Exit:
@@ -299,7 +301,7 @@ class Supervisor:
             if where is Standing.SUSPENDED:
                 return "suspended"
         if end is End.ABORT:
-            ended = Exit(aborted_by="somebody")
+            ended = Exit(aborted_by=UNSAID)
         state = await self._finish(lifecycle.outcome(ended, note))
         if state is None:
             return "gone"
