@@ -24,6 +24,7 @@ from typing import Any
 from clearflow.runtimes import process
 from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.runtimes.wire import Channel
+from clearflow.supervisor.lines import mark
 from clearflow.words.notes import Note
 
 
@@ -38,6 +39,9 @@ class Control:
         self._sending, self._asking = threading.Lock(), threading.Lock()
         self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.on_suspended: Callable[[dict[str, Any]], None] = lambda state: None
+        # The output as it is now: a flow may send its own somewhere else.
+        self._output, self._owner = os.dup(1), os.getpid()
+        self._records = self._questions = 0
         threading.Thread(target=self._read, daemon=True, name="supervisor").start()
 
     def _read(self) -> None:
@@ -56,14 +60,28 @@ class Control:
         with self._sending, contextlib.suppress(OSError):
             self._channel.send(message)
 
+    def log(self, record: dict[str, Any]) -> None:
+        """Send a log record, and print a mark where it belongs between the lines."""
+        if os.getpid() != self._owner:
+            self.send(log=record)  # a process that the flow has forked: it cannot count
+            return
+        with self._sending, contextlib.suppress(OSError):
+            self._records += 1
+            self._channel.send({"log": record, "number": self._records})
+            os.write(self._output, mark(self._records))
+
     def ask(self, **message: Any) -> dict[str, Any]:
         """The supervisor's answer; an empty one when it is gone."""
         with self._asking:
-            self.send(**message)
-            answer = self._answers.get()
-            if answer is None:
-                self._answers.put(None)
-            return answer or {}
+            self._questions += 1
+            number = self._questions
+            self.send(**message, number=number)
+            while (answer := self._answers.get()) is not None:
+                # Ctrl-C may have interrupted the wait for an earlier answer.
+                if answer.get("number") == number:
+                    return answer
+            self._answers.put(None)
+            return {}
 
 
 def enter(
@@ -97,7 +115,7 @@ def run(job: Job, control: Control, folder: Path) -> int:
     sys.path.insert(0, str(folder))
     with _settings(job, folder):
         private.patient_clients()
-        private.logs_to(lambda record: control.send(log=record))
+        private.logs_to(control.log)
         private.fence(
             job.run_id,
             ask=lambda type, name, message: _verdict(

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,10 @@ from clearflow._prefect import logs
 from clearflow._prefect.http import Api
 from clearflow._prefect.logs import Line
 from clearflow.errors import ClearflowError, NotFound
+from clearflow.supervisor.lines import Lines, Masks, Piece, without_marks
 
-_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|AUTH_STRING)", re.I)
-_MASK = "********"
-SHORTEST_SECRET = 6  # shorter ones would be found in ordinary words
 _SHIP_EVERY = 0.25
-_LONGEST_LINE = 16_384
-
-
-def secrets_of(env: Mapping[str, str]) -> list[str]:
-    """The values of an environment that must not be shown, by the names of their variables."""
-    found = {v for k, v in env.items() if len(v) >= SHORTEST_SECRET and _SECRET.search(k)}
-    return sorted(found, key=len, reverse=True)
-
-
-def fold(text: str) -> str:
-    """A line as a terminal shows it in the end: what a carriage return overwrote is gone."""
-    return next((part for part in reversed(text.split("\r")) if part), "")
+_LARGEST_BATCH = 1_000_000
 
 
 class Console:
@@ -58,11 +45,14 @@ class Console:
         self._run_id = run_id
         self._path = path
         self._head_left, self._tail_limit = head, tail
-        self._secrets = list(secrets)
+        self._masks = Masks(secrets)
+        self._lines = Lines(self._masks)
+        # Pieces that wait for the record which stands before them, and records for their place.
+        self._pieces: deque[Piece] = deque()
+        self._records: dict[int, Mapping[str, Any]] = {}
         self._queue: deque[Line] = deque()
         self._tail: deque[Line] = deque()
         self._tail_size = self._left_out = 0
-        self._partial = b""
         self._last = datetime.min.replace(tzinfo=api.clock.now().tzinfo)
         self._closed = False
         self._news = asyncio.Event()
@@ -92,25 +82,38 @@ class Console:
         finally:
             loop.remove_reader(output)
             os.close(output)
-            self.flush_partial()
 
     def take(self, chunk: bytes) -> None:
-        self._keep(chunk)
-        *lines, self._partial = (self._partial + chunk).split(b"\n")
-        if len(self._partial) > _LONGEST_LINE:
-            lines.append(self._partial)
-            self._partial = b""
-        for raw in lines:
-            self.say(fold(raw.decode(errors="replace")))
+        chunk = self._lines.whole(chunk)
+        self._keep(without_marks(chunk))
+        self._pieces += self._lines.take(chunk)
+        self._advance()
 
-    def flush_partial(self) -> None:
-        """A last line without an end is a line too."""
-        if self._partial:
-            self.say(fold(self._partial.decode(errors="replace")))
-            self._partial = b""
+    def record(self, record: Mapping[str, Any], number: int | None = None) -> None:
+        """A log record of the flow, as Prefect's own handler would send it.
 
-    def record(self, record: Mapping[str, Any]) -> None:
-        """A log record of the flow, as Prefect's own handler would send it."""
+        With a number it is shown where its mark is printed.
+        """
+        if number is None:
+            self._say_record(record)
+            return
+        self._records[number] = record
+        if self._pieces:
+            self._advance()
+
+    def _advance(self, wait: bool = True) -> None:
+        """Say what has come, up to a record that has not come yet."""
+        while self._pieces:
+            piece = self._pieces[0]
+            if isinstance(piece, str):
+                self.say(piece)
+            elif piece in self._records:
+                self._say_record(self._records.pop(piece))
+            elif wait:
+                return
+            self._pieces.popleft()
+
+    def _say_record(self, record: Mapping[str, Any]) -> None:
         message = str(record.get("message", ""))
         self._keep(f"{message}\n".encode())
         self.say(
@@ -127,15 +130,12 @@ class Console:
 
     def mask(self, secret: str) -> None:
         """Never show this value in what is shipped."""
-        if len(secret) >= SHORTEST_SECRET:
-            self._secrets.append(secret)
+        self._masks.add(secret)
 
     def say(
         self, text: str, level: int = 20, logger: str = "console", task_run_id: str | None = None
     ) -> None:
-        for secret in self._secrets:
-            text = text.replace(secret, _MASK)
-        line = Line(text, self._moment(), level, logger, task_run_id)
+        line = Line(self._masks(text), self._moment(), level, logger, task_run_id)
         size = len(text) + 1
         if self._head_left > 0:
             self._head_left -= size
@@ -172,7 +172,7 @@ class Console:
                 if not self._closed:
                     await self._news.wait()
                 continue
-            batch = [self._queue[i] for i in range(min(len(self._queue), logs.BATCH))]
+            batch = self._batch()
             try:
                 await logs.send(self._api, self._run_id, batch)
             except NotFound:
@@ -186,9 +186,23 @@ class Console:
             if not self._closed:
                 await asyncio.sleep(_SHIP_EVERY)
 
+    def _batch(self) -> list[Line]:
+        """The next lines to send, not too many bytes at once."""
+        batch: list[Line] = []
+        size = 0
+        for line in islice(self._queue, logs.BATCH):
+            size += len(line.message)
+            if batch and size > _LARGEST_BATCH:
+                break
+            batch.append(line)
+        return batch
+
     def close(self) -> None:
         """No more will come: move the tail behind the head, and let `ship` end."""
-        self.flush_partial()
+        self._pieces += self._lines.end()
+        self._advance(wait=False)
+        for number in sorted(self._records):
+            self._say_record(self._records.pop(number))
         if self._left_out:
             at = self._tail[0].at - timedelta(microseconds=1) if self._tail else self._moment()
             text = f"… {self._left_out:,} bytes are left out here …"

@@ -73,7 +73,7 @@ class ChildLink:
             while line := await reader.readline():
                 message = wire.decode(line)
                 if "log" in message:
-                    self._console.record(message["log"])
+                    self._console.record(message["log"], message.get("number"))
                 elif "told" in message:
                     self.told = (message["told"], message["name"])
                     if message["told"] == RUNNING:
@@ -83,7 +83,8 @@ class ChildLink:
                 elif "failed" in message:
                     self.failed = str(message["failed"])
                 elif "ask" in message:
-                    writer.write(wire.encode(await self._answer(message)))
+                    answer = await self._answer(message)
+                    writer.write(wire.encode({**answer, "number": message.get("number")}))
                     await writer.drain()
         except (OSError, ValueError):
             return  # the process ended in the middle of a word
