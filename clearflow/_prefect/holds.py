@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from clearflow._prefect import claims, runs
+from clearflow._prefect import claims, runs, settling
 from clearflow._prefect.http import Api
 from clearflow.errors import Conflict, NotFound, Refused, Unreachable
 from clearflow.settings import settings
 from clearflow.words import lifecycle
 from clearflow.words.lifecycle import Taken, Write
-from clearflow.words.models import CANCELLING, PAUSED, PENDING, SCHEDULED, Run
+from clearflow.words.models import CANCELLED, CANCELLING, PAUSED, SCHEDULED, Run, State
 from clearflow.words.notes import Note
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Held:
 
     async def draft(self, by: str) -> None:
         """Out of the line."""
-        await self._end(lifecycle.drafted(by))
+        await self._end(lifecycle.drafted(by, over=self.note.claim))
 
     async def drop(self) -> None:
         """Delete the run: the task lives on in another one, so it is never put back."""
@@ -65,35 +65,29 @@ class Held:
     @property
     def fresh(self) -> bool:
         """Whether it is too early for anybody to have put the task back."""
-        return _since_boot() - self.taken < settings().silence / 3
+        return _since_boot() - self.taken < settings().silence / 6
 
     async def _end(self, write: Write) -> None:
         try:
-            mine = await unbroken(self._write(write))
+            state = await unbroken(self._write(write))
         except (Unreachable, asyncio.CancelledError):
             # It may have been accepted, and a second write could undo what came after it.
             self.gone = True
             raise
         self.gone = True
-        if not mine:
-            raise Conflict(f"this took so long that somebody else put back {label(self.run)}")
+        if state is None:
+            raise Conflict(f"{label(self.run)} was taken over or deleted meanwhile")
+        if state.type == CANCELLED:
+            raise Refused(f"{label(self.run)} has just been aborted")
 
-    async def _write(self, write: Write) -> bool:
-        """False when the hold was taken over, and nothing was written."""
-        if self.fresh:
-            await claims.put_back(self.api, self.run.id, write)
-            return True
-        token = self.note.claim or ""
-        ended = await claims.finish(
-            self.api,
-            self.run.id,
-            write,
-            token=token,
-            by=f"mover {token}",
-            leased=lambda: False,
-            stale_after=timedelta(seconds=settings().silence),
-        )
-        return ended is not None
+    async def _write(self, write: Write) -> State | None:
+        # An abort since the hold makes Prefect refuse this, as long as it is not forced.
+        if self.fresh and not write.force:
+            within = timedelta(seconds=settings().silence / 6)
+            state = await settling.write_once(self.api, self.run.id, write, within)
+            if state is not None:
+                return state
+        return await claims.put_back(self.api, self.run.id, write)
 
 
 @asynccontextmanager
@@ -109,7 +103,7 @@ async def holding(api: Api, run: Run, by: str, doing: str) -> AsyncIterator[Held
         yield held
     finally:
         if not held.gone:
-            with suppress(Unreachable, Conflict):
+            with suppress(Unreachable, Refused):
                 await held.put(held.place, "put back")
 
 
@@ -128,7 +122,7 @@ async def _take(api: Api, run: Run, by: str, doing: str) -> Held:
 async def settled(api: Api, run: Run) -> Run:
     """The run after nobody moves it any more. Raises Refused when that takes too long."""
     deadline = time.monotonic() + PATIENCE
-    while _held_by_a_mover(run):
+    while run.state is not None and lifecycle.is_hold(run.state):
         if time.monotonic() > deadline:
             raise Refused(f"somebody else is moving {label(run)} ({run.note.by or 'unknown'})")
         await asyncio.sleep(0.03)
@@ -182,15 +176,6 @@ async def unbroken(work: Coroutine[Any, Any, T]) -> T:
         if not task.cancelled():
             task.exception()
         raise
-
-
-def _held_by_a_mover(run: Run) -> bool:
-    return (
-        run.state is not None
-        and run.state.type == PENDING
-        and run.note.agent is None
-        and run.note.claim is not None
-    )
 
 
 def not_waiting(run: Run) -> tuple[str, str | None] | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from clearflow._prefect import runs
-from clearflow._prefect.holds import exclusively, holding, label, not_waiting
+from clearflow._prefect import claims, runs
+from clearflow._prefect.holds import holding, label, not_waiting
 from clearflow._prefect.hops import hop_draft
 from clearflow._prefect.http import Api
 from clearflow._prefect.many import Progress, each, quiet
-from clearflow.errors import NotFound, Refused, Usage
+from clearflow.errors import Conflict, NotFound, Refused, Usage
 from clearflow.queues import line, moves
 from clearflow.words import lifecycle
 from clearflow.words.models import COMPLETED, PAUSED, SCHEDULED, Queue, Run
@@ -97,9 +97,8 @@ async def _enqueue(api: Api, run: Run, queue: Queue | None, by: str) -> Run:
         if run.pool not in {queue.pool, None}:
             raise Refused(f"{label(run)} belongs to the work pool {run.pool!r}: it stays there")
         return await hop_draft(api, run, queue, write, by)
-    await exclusively(api, run, by)
-    if await runs.propose(api, run.id, write) is None:
-        raise Refused(f"Prefect does not let {label(run)} be queued again")
+    if await claims.requeue(api, run, write, by=by) is None:
+        raise Conflict(f"somebody else has just queued or moved {label(run)}")
     return run
 
 

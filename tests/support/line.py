@@ -69,7 +69,8 @@ class Bench:
 
 @asynccontextmanager
 async def bench(server: PrefectServer, unique: Callable[[str], str]) -> AsyncIterator[Bench]:
-    async with Api(Connection(server.url)) as api:
+    # SQLite may keep a server that many write to waiting for a minute.
+    async with Api(Connection(server.url), give_up_after=90) as api:
         pool = unique("pool")
         await pools.ensure(api, pool, base_job_template())
         yield Bench(api, pool)
