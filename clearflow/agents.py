@@ -17,8 +17,9 @@ from clearflow import clock
 from clearflow._prefect import events, pools, variables
 from clearflow._prefect.http import Api
 from clearflow.errors import NotFound
-from clearflow.words.models import Worker
+from clearflow.words.models import Machine, Worker
 from clearflow.words.names import slug
+from clearflow.words.why import Serving
 
 RECORD, WISH = "clearflow_agent_", "clearflow_wish_"
 WISHED = "clearflow.agent.wished"
@@ -73,6 +74,19 @@ class AgentView:
     def status(self) -> str:
         """running, paused, draining or stopping; offline when nothing is heard of it."""
         return self.record.status if self.online else "offline"
+
+    @property
+    def serving(self) -> Serving:
+        """The agent as those see it who wait for it."""
+        record = self.record
+        machine = Machine(
+            slots=record.slots,
+            gpus=record.gpus,
+            cpus=record.cpus,
+            memory_mb=record.memory_mb,
+            runtimes=record.runtimes,
+        )
+        return Serving(record.name, record.queues, self.status, machine, len(record.tasks))
 
 
 async def save(api: Api, record: AgentRecord) -> None:

@@ -20,6 +20,7 @@ from clearflow._prefect.connection import Connection
 from clearflow._prefect.http import Api
 
 FLOW_RUN = "prefect.flow-run."
+QUEUE_CHANGED = "clearflow.queue.changed"
 
 
 @dataclass(frozen=True, slots=True)

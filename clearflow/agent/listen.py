@@ -18,9 +18,6 @@ from clearflow.words.models import FINAL
 if TYPE_CHECKING:
     from clearflow.agent.loop import Agent
 
-QUEUE_CHANGED = "clearflow.queue.changed"
-
-
 class Listener:
     """Follows the events of the agent's pool and wakes the agent."""
 
@@ -39,7 +36,7 @@ class Listener:
             elif event.name == agents.WISHED:
                 if event.payload.get("agent") == agent.name:
                     agent.wish(Wish(event.payload["wish"]))
-            elif event.name == QUEUE_CHANGED:
+            elif event.name == events.QUEUE_CHANGED:
                 await self._look_at_queues()
                 agent.stir()
             elif event.run_id is not None:

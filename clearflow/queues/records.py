@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from clearflow._prefect import deployments, pools, runs
+from clearflow._prefect import deployments, events, pools, runs
 from clearflow._prefect.http import Api
 from clearflow._prefect.many import Progress, quiet
+from clearflow._prefect.situation import active, reason, situate
 from clearflow._prefect.template import base_job_template
 from clearflow.errors import Conflict, Refused, Usage
 from clearflow.queues import line, moves
 from clearflow.queues.line import Spot, Where
 from clearflow.words import lifecycle
-from clearflow.words.models import ACTIVE, Needs, Queue, Run
+from clearflow.words.models import ACTIVE, Queue, Run
 from clearflow.words.names import stored
-from clearflow.words.why import Serving, Situation, why
+from clearflow.words.why import Serving, Situation
 
 _ACTIVE = {"state": {"type": {"any_": sorted(ACTIVE)}}}
 DEFAULT = "default"  # Prefect makes it with every pool, and keeps it
@@ -82,13 +83,13 @@ async def overview(api: Api, pool: str) -> list[Overview]:
     return [await _overview(api, q, busy.get(q.id, 0)) for q in queues]
 
 
-async def _overview(api: Api, queue: Queue, active: int) -> Overview:
+async def _overview(api: Api, queue: Queue, running: int) -> Overview:
     everybody = await line.count(api, queue.id)
     if not everybody:
-        return Overview(queue, 0, 0, active, None)
+        return Overview(queue, 0, 0, running, None)
     due = await line.standing_before(api, queue.id, line.soon(api))
     head = await anext(line.waiting(api, queue.id, limit=8), None)
-    return Overview(queue, due, everybody - due, active, head)
+    return Overview(queue, due, everybody - due, running, head)
 
 
 async def show(
@@ -118,27 +119,6 @@ async def show(
     )
 
 
-async def situate(api: Api, queue: Queue, agents: Sequence[Serving]) -> Situation:
-    """What is the same for everybody who waits in a queue."""
-    pool = await pools.read(api, queue.pool)
-    active = await runs.count(api, _ACTIVE, queue_id=queue.id)
-    in_pool = await runs.count(api, _ACTIVE, pool=queue.pool) if pool["concurrency_limit"] else 0
-    return Situation(
-        queue=queue,
-        active=active,
-        pool_paused=bool(pool["is_paused"]),
-        pool_limit=pool["concurrency_limit"],
-        pool_active=in_pool,
-        agents=tuple(agents),
-    )
-
-
-def reason(run: Run, situation: Situation, ahead: int) -> str:
-    """Why this task waits; `ahead` is how many stand before it."""
-    state = run.state.name if run.state else ""
-    return why(Needs.parse(run.job_variables), situation, ahead, state)
-
-
 async def pause(api: Api, pool: str, name: str, paused: bool = True) -> None:
     """Agents are offered nothing of a paused queue; what runs, runs on."""
     await _change(api, pool, name, is_paused=paused)
@@ -158,6 +138,13 @@ def _check_limit(tasks: int | None) -> None:
 async def _change(api: Api, pool: str, name: str, **changes: Any) -> None:
     queue = await pools.queue(api, pool, name)
     await pools.change_queue(api, pool, queue.name, **changes)
+    # Prefect tells nobody, and idle agents would find out a minute later.
+    await events.emit(
+        api,
+        events.QUEUE_CHANGED,
+        f"clearflow.queue.{queue.id}",
+        related={f"prefect.work-pool.{(await pools.read(api, pool))['id']}": "work-pool"},
+    )
 
 
 async def delete(
@@ -181,9 +168,9 @@ async def delete(
     heir = await pools.queue(api, pool, move_to or DEFAULT)
     if queue.id == heir.id:
         raise Refused(f"Prefect keeps the queue {name!r} of every pool")
-    if active := await runs.count(api, _ACTIVE, queue_id=queue.id):
+    if running := await active(api, queue):
         raise Refused(
-            f"{_tasks(active)} of the queue {name!r} {'is' if active == 1 else 'are'} running",
+            f"{_tasks(running)} of the queue {name!r} {'is' if running == 1 else 'are'} running",
             hint="`clearflow queue pause` it and wait, or abort them",
         )
     waiting = await line.standing_before(api, queue.id, line.soon(api))

@@ -1,0 +1,59 @@
+"""The command line: `clearflow <noun> <verb>`.
+
+Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 server
+unreachable, 5 refused, 130 interrupted. Nothing heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from clearflow.cli import agent, queue, start, task
+from clearflow.errors import ClearflowError
+
+app = typer.Typer(
+    name="clearflow",
+    help="Ordered queues and fast agents for Prefect.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+start.register(app)
+app.add_typer(agent.app, name="agent")
+app.add_typer(queue.app, name="queue")
+app.add_typer(task.app, name="task")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("clearflow"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version."
+    ),
+) -> None:
+    """Ordered queues and fast agents for Prefect."""
+
+
+def main() -> None:
+    """The entry point; ends the process."""
+    try:
+        app()
+    except ClearflowError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read the output has enough. Python would complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,123 @@
+"""How commands show things: tables that fit the terminal, plain text in a pipe, JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from clearflow._prefect.http import Api
+    from clearflow._prefect.many import Progress
+
+T = TypeVar("T")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Pool = Annotated[
+    str | None, typer.Option(help="The work pool (default: CLEARFLOW_POOL, or clearflow).")
+]
+
+
+def ask(call: Callable[[Api], Awaitable[T]]) -> T:
+    """Ask the server something. Ctrl-C ends the command with 130 and without a trace."""
+    from clearflow._prefect.seam import run
+
+    try:
+        return run(call)
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(130)
+
+
+def pool_name(pool: str | None) -> str:
+    from clearflow.settings import settings
+
+    return pool or settings().pool
+
+
+def say(text: str) -> None:
+    """Talk: what was done, or what to do next."""
+    print(text, file=sys.stderr)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask before something that cannot be taken back. Raises Usage without a terminal."""
+    from clearflow.errors import Usage
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Usage(f"{question} Nobody is there to ask", hint="--yes answers it")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(1)
+
+
+def print_json(data: Any) -> None:
+    print(json.dumps(data, default=_plain, indent=2, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return str(value)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "") -> None:
+    """A table; `empty` is said instead when there are no rows. Columns ending in ~ may be cut."""
+    if not rows:
+        say(empty or "nothing")
+        return
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    names = [c.rstrip("~") for c in columns]
+    if not sys.stdout.isatty():
+        widths = [max(len(r[i]) for r in [names, *cells]) for i in range(len(names))]
+        for row in [names, *cells]:
+            print("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column, name in zip(columns, names, strict=True):
+        table.add_column(name, no_wrap=True, overflow="ellipsis" if column != name else "fold")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Progress]:
+    """Progress of something that may take more than a second, on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    """How long ago something was, such as `3 min`."""
+    return duration((now - moment).total_seconds()) if moment else ""
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its largest sensible unit."""
+    seconds = max(0.0, seconds)
+    for limit, unit, size in ((60, "s", 1), (3600, "min", 60), (86400, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"

@@ -1,0 +1,7 @@
+"""`clearflow task`: see, follow, abort and queue tasks."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Tasks: see, follow, abort and queue them.")
