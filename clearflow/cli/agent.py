@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from clearflow._prefect.http import Api
     from clearflow.agents import AgentView, Wish
 
-app = typer.Typer(no_args_is_help=True, help="Agents: what takes tasks from queues.")
+app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Agents: what takes tasks from queues."
+)
 
 
 def _complete(incomplete: str) -> list[str]:

@@ -18,6 +18,7 @@ app = typer.Typer(
     name="clearflow",
     help="Ordered queues and fast agents for Prefect.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain help is there in half the time
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

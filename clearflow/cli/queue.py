@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from clearflow.queues.records import Overview, Shown
     from clearflow.words.models import Run
 
-app = typer.Typer(no_args_is_help=True, help="Queues, and the order of what waits in them.")
+app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Queues, and the order of what waits in them."
+)
 
 
 def _complete(incomplete: str) -> list[str]:
