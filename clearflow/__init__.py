@@ -1,1 +1,41 @@
-"""clearflow: ordered queues and fast agents for Prefect."""
+"""clearflow: ordered queues and fast agents for Prefect.
+
+Importing this costs nothing: each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+# The name alone is what type checkers know; importing `typing` would take longer than the rest.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from clearflow.queues import Queue
+    from clearflow.tasks.handle import Task, enqueue
+
+    __version__: str
+
+__all__ = ["Queue", "Task", "__version__", "enqueue"]
+
+_HOMES = {
+    "Queue": "clearflow.queues",
+    "Task": "clearflow.tasks.handle",
+    "enqueue": "clearflow.tasks.handle",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = import_module("importlib.metadata").version("clearflow")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from clearflow import clock
 from clearflow._prefect.http import Api
 
 BATCH = 500
+PAGE = 200  # the server's limit
 LONGEST = 25_000  # characters: what Prefect Cloud takes in one line
 
 
@@ -23,6 +24,18 @@ class Line:
     level: int = 20
     logger: str = "console"
     task_run_id: str | None = None
+    id: str = ""
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Line:
+        return cls(
+            message=data["message"],
+            at=clock.parse(data["timestamp"]),
+            level=data["level"],
+            logger=data["name"],
+            task_run_id=data.get("task_run_id"),
+            id=str(data.get("id") or ""),
+        )
 
 
 async def send(api: Api, run_id: str, lines: Sequence[Line]) -> None:
@@ -42,30 +55,45 @@ async def send(api: Api, run_id: str, lines: Sequence[Line]) -> None:
     await api.post("/logs/", body)
 
 
-async def read(api: Api, run_ids: Sequence[str], *, skip: int = 0) -> AsyncIterator[Line]:
-    """The lines of these runs in order of time, without the first `skip`."""
+async def read(
+    api: Api, run_ids: Sequence[str], *, skip: int = 0, since: datetime | None = None
+) -> AsyncIterator[Line]:
+    """The lines of these runs in order of time, from `since` on, without the first `skip`."""
     offset = skip
     while True:
-        page = await api.post(
-            "/logs/filter",
-            {
-                "logs": {"flow_run_id": {"any_": list(run_ids)}},
-                "sort": "TIMESTAMP_ASC",
-                "limit": 200,
-                "offset": offset,
-            },
-        )
+        page = await _page(api, run_ids, since, "TIMESTAMP_ASC", PAGE, offset)
         for item in page:
-            yield Line(
-                message=item["message"],
-                at=clock.parse(item["timestamp"]),
-                level=item["level"],
-                logger=item["name"],
-                task_run_id=item.get("task_run_id"),
-            )
-        if len(page) < 200:
+            yield Line.parse(item)
+        if len(page) < PAGE:
             return
         offset += len(page)
+
+
+async def last(api: Api, run_ids: Sequence[str], count: int) -> list[Line]:
+    """The last lines of these runs, in order of time."""
+    found: list[Line] = []
+    while len(found) < count:
+        size = min(PAGE, count - len(found))
+        page = await _page(api, run_ids, None, "TIMESTAMP_DESC", size, len(found))
+        found += [Line.parse(item) for item in page]
+        if len(page) < size:
+            break
+    return found[::-1]
+
+
+async def _page(
+    api: Api,
+    run_ids: Sequence[str],
+    since: datetime | None,
+    sort: str,
+    limit: int,
+    offset: int,
+) -> list[dict[str, Any]]:
+    where: dict[str, Any] = {"flow_run_id": {"any_": list(run_ids)}}
+    if since is not None:
+        where["timestamp"] = {"after_": since.isoformat()}
+    body = {"logs": where, "sort": sort, "limit": limit, "offset": offset}
+    return list(await api.post("/logs/filter", body))
 
 
 async def copy(api: Api, source: str, target: str) -> None:

@@ -1,0 +1,1 @@
+"""Tasks: queued from a program, found, shown, followed, waited for and aborted."""
