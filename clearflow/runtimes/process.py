@@ -10,7 +10,8 @@ import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -119,14 +120,40 @@ def send_group(pid: int, number: int) -> None:
 
 
 def kill_claim(token: str) -> None:
-    """End every process of a claim; returns when none is left that could start another."""
-    for _ in range(100):
-        pids = of_claim(token)
-        if not pids:
-            return
+    """End every process of a claim; returns when they are gone."""
+    _end(lambda: of_claim(token))
+
+
+def kill_descendants(pid: int) -> None:
+    """End the children of a process, their children, and so on; returns when they are gone."""
+    _end(lambda: descendants(pid))
+
+
+def _end(find: Callable[[], list[int]], patience: float = 10.0) -> None:
+    """Kill what is found until nothing is. A process that the kernel holds is not waited for."""
+    deadline = time.monotonic() + patience
+    pause = 0.001
+    while pids := find():
         # Stopped first, so that none forks away while the list is worked through.
         send(pids, signal.SIGSTOP)
         send(pids, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            return
+        # One with much memory takes a moment to go.
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+
+
+def reap(own: Collection[int]) -> None:
+    """Let adopted processes that have ended go; `own` are waited for by somebody else."""
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid in own:
+            return
+        os.waitpid(ended.si_pid, os.WNOHANG)
 
 
 def out_of_memory_kills() -> int:
