@@ -185,6 +185,12 @@ def _decoded(answer: httpx.Response, method: str, path: str) -> Any:
             hint="`clearflow init` stores another one",
         )
     if answer.status_code == 404:
+        if said == "Not Found":
+            # About a thing that is not there Prefect says more than this.
+            raise ServerError(
+                f"this Prefect server does not know {method} {path}",
+                hint="clearflow is made for Prefect 3.8.8 and later, below 3.9",
+            )
         raise NotFound(said)
     if answer.status_code == 409:
         raise Conflict(said)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import typer
+from typer.main import get_command
 
 from clearflow.cli import agent, queue, start, task
 from clearflow.errors import ClearflowError
@@ -45,9 +47,29 @@ def _options(
     """Ordered queues and fast agents for Prefect."""
 
 
+def _help(words: list[str]) -> str | None:
+    """The help of a command line that asks for it and for nothing else; None for any other.
+
+    Typer comes to the same text, but imports pydantic to parse the line first.
+    """
+    if not words or words[-1] not in {"-h", "--help"}:
+        return None
+    command: Any = get_command(app)
+    context = typer.Context(command, info_name="clearflow", **command.context_settings)
+    for word in words[:-1]:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            return None
+        context = typer.Context(command, info_name=word, parent=context)
+    return str(command.get_help(context))
+
+
 def main() -> None:
     """The entry point; ends the process."""
     try:
+        if (text := _help(sys.argv[1:])) is not None:
+            typer.echo(text)
+            return
         app()
     except ClearflowError as error:
         print(f"error: {error.message}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -27,10 +28,15 @@ Pool = Annotated[
 
 def ask(call: Callable[[Api], Awaitable[T]]) -> T:
     """Ask the server something. Ctrl-C ends the command with 130 and without a trace."""
+    from clearflow._prefect import compat
     from clearflow._prefect.seam import run
 
+    async def warned(api: Api) -> T:
+        await compat.warn(api, say)
+        return await call(api)
+
     try:
-        return run(call)
+        return run(warned)
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)
@@ -76,12 +82,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: st
     if not rows:
         say(empty or "nothing")
         return
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [["" if cell is None else _printable(str(cell)) for cell in row] for row in rows]
     names = [c.rstrip("~") for c in columns]
     if not sys.stdout.isatty():
-        widths = [max(len(r[i]) for r in [names, *cells]) for i in range(len(names))]
+        widths = [max(_width(r[i]) for r in [names, *cells]) for i in range(len(names))]
         for row in [names, *cells]:
-            print("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
+            padded = (c + " " * (w - _width(c)) for c, w in zip(row, widths, strict=True))
+            print("  ".join(padded).rstrip())
         return
     from rich.console import Console
     from rich.table import Table
@@ -93,6 +100,22 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: st
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
+
+
+def _printable(text: str) -> str:
+    """Names of any kind on one line, and none of them may steer the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal it takes."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) != 0 for c in text)
+
+
+def short(task_id: str) -> str:
+    """An id for a table: all of it for programs, what people need of it on a terminal."""
+    return task_id[:8] if sys.stdout.isatty() else task_id
 
 
 @contextmanager

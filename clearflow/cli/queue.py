@@ -18,6 +18,7 @@ from clearflow.cli.output import (
     print_table,
     progress,
     say,
+    short,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _complete(incomplete: str) -> list[str]:
 
 
 Name = Annotated[str, typer.Argument(help="The name of a queue.", autocompletion=_complete)]
-Tasks = Annotated[list[str], typer.Argument(help="Ids of tasks.")]
+Tasks = Annotated[list[str], typer.Argument(help="Ids of tasks, or their first characters.")]
 
 
 @app.command("ls")
@@ -136,7 +137,7 @@ def show(
     rows = [
         [
             w.number,
-            w.run.task_id,
+            short(w.run.task_id),
             w.run.name,
             w.run.owner,
             ago(w.since, now),
@@ -144,8 +145,13 @@ def show(
         ]
         for w in shown.line
     ]
-    rows += [["▶", r.task_id, r.name, r.owner, "", f"runs on {r.note.agent}"] for r in shown.active]
-    rows += [["–", r.task_id, r.name, r.owner, "", f"due {r.place:%F %T}"] for r in shown.later]
+    rows += [
+        ["▶", short(r.task_id), r.name, r.owner, "", f"runs on {r.note.agent}"]
+        for r in shown.active
+    ]
+    rows += [
+        ["–", short(r.task_id), r.name, r.owner, "", f"due {r.place:%F %T}"] for r in shown.later
+    ]
     print_table(["#", "TASK", "NAME~", "OWNER~", "WAITED", "WHY~"], rows, empty="nobody waits")
     if shown.waiting > len(shown.line):
         say(f"… and {shown.waiting - len(shown.line)} more: --limit shows them")
@@ -237,15 +243,15 @@ def move(
 ) -> None:
     """Move waiting tasks within their queue or to another. They keep the order they have."""
     from clearflow._prefect import pools
-    from clearflow._prefect.many import resolve
     from clearflow.capture.owner import owner
     from clearflow.queues import moves
+    from clearflow.tasks import find
 
     async def act(api: Api) -> list[Run]:
         where = await _where(
             api, {"front": front, "back": back, "up": up, "down": down}, before, after, to
         )
-        found = await resolve(api, tasks)
+        found = await find.several(api, tasks)
         home = to or (where.anchor or found[0]).queue_shown or ""
         queue = await pools.queue(api, (found[0].pool or pool_name(pool)), home)
         return await moves.move(api, found, where, queue=queue, by=owner(), progress=tell)
@@ -258,9 +264,9 @@ def move(
 async def _where(
     api: Api, flags: dict[str, bool], before: str | None, after: str | None, to: str | None
 ) -> Where:
-    from clearflow._prefect import runs
     from clearflow.errors import Usage
     from clearflow.queues.line import Spot, Where
+    from clearflow.tasks import find
 
     chosen = [Spot(name) for name, given in flags.items() if given]
     chosen += [Spot.BEFORE] * (before is not None) + [Spot.AFTER] * (after is not None)
@@ -272,7 +278,7 @@ async def _where(
             hint="--front, --back, --up, --down, --before TASK, --after TASK, --to QUEUE",
         )
     anchor = before or after
-    return Where(chosen[0], await runs.resolve(api, anchor) if anchor else None)
+    return Where(chosen[0], await find.one(api, anchor) if anchor else None)
 
 
 @app.command()
