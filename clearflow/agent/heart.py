@@ -23,7 +23,7 @@ from clearflow.tasks import loss
 class Heart:
     """Heartbeats and sweeps of one agent.
 
-    `busy()` says whether the agent has tasks, `beaten(sent)` is told of every heartbeat that
+    `mine()` gives the tokens of the agent's claims, `beaten(sent)` is told of every heartbeat that
     arrived, with the monotonic time at which it was sent.
     """
 
@@ -32,42 +32,46 @@ class Heart:
         api: Api,
         pool: str,
         name: str,
-        busy: Callable[[], bool],
+        mine: Callable[[], Collection[str]],
         beaten: Callable[[float], None],
     ) -> None:
         self._api, self._pool, self._name = api, pool, name
-        self._busy, self._beaten = busy, beaten
+        self._mine, self._beaten = mine, beaten
         self._quicken = asyncio.Event()
         self._no_sweep_before = 0.0
         self.last_beat = 0.0
+        self._jitter = 1.0
         self.others: set[str] = set()  # runs that other agents have
         self.unnamed = False  # Prefect has named a waiting run itself
         self.online: Collection[str] = (name,)
 
     async def beat(self) -> None:
         sent = time.monotonic()
-        interval = settings().heartbeat if self._busy() else settings().idle_ask
+        interval = settings().heartbeat if self._mine() else settings().idle_ask
         await pools.heartbeat(self._api, self._pool, self._name, interval)
         self.last_beat = sent
+        self._jitter = random.uniform(0.9, 1.0)
         self._beaten(sent)
 
     def quicken(self) -> None:
         """A task has come: from now on the server has to hear of this machine often."""
-        if time.monotonic() - self.last_beat > self._every() / 2:
-            self._quicken.set()
+        self._quicken.set()
 
-    def _every(self) -> float:
-        if self._busy():
-            return min(settings().heartbeat, settings().silence / 3)
-        return settings().idle_ask
+    def _due(self) -> float:
+        """When the next heartbeat has to be sent, by what this agent has now."""
+        busy = min(settings().heartbeat, settings().silence / 3)
+        every = busy if self._mine() else settings().idle_ask
+        return self.last_beat + every * self._jitter
 
     async def keep_beating(self) -> None:
         while True:
-            wait = self._every() * random.uniform(0.9, 1.0)
+            wait = self._due() - time.monotonic()
+            if wait <= 0:
+                await self.beat()
+                continue
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._quicken.wait(), wait)
             self._quicken.clear()
-            await self.beat()
 
     def outage_over(self) -> None:
         """The server answers again: everybody else needs a moment to be heard, too."""
@@ -93,7 +97,7 @@ class Heart:
 
     async def sweep(self) -> None:
         await self.count_agents()
-        active = await loss.sweep(self._api, self._pool, by=self._name)
+        active = await loss.sweep(self._api, self._pool, by=self._name, mine=self._mine())
         self.others &= set(active)
 
     async def _rename(self) -> None:

@@ -17,6 +17,9 @@ from clearflow.words.models import FINAL
 
 if TYPE_CHECKING:
     from clearflow.agent.loop import Agent
+# States of a running task that somebody else has written: its supervisor has to look.
+_LOOK = {"SCHEDULED", "CANCELLING", "CANCELLED", "PAUSED"}
+
 
 class Listener:
     """Follows the events of the agent's pool and wakes the agent."""
@@ -72,6 +75,8 @@ class Listener:
         queue = next(
             (n for n, line in agent.taker.lines.items() if line.queue.id == event.queue_id), None
         )
+        if mine is not None and event.state_type in _LOOK:
+            mine.tell(do="look")
         match event.state_type:
             case "SCHEDULED":
                 agent.heart.others.discard(run_id)
@@ -83,8 +88,6 @@ class Listener:
                 self._calm(run_id)
                 if mine is None:
                     agent.heart.others.add(run_id)
-            case "CANCELLING" | "CANCELLED" | "PAUSED" if mine is not None:
-                mine.tell(do="look")
             case _:
                 self._calm(run_id)
         if event.state_type in FINAL or event.state_type == "PAUSED":

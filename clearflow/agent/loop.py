@@ -52,7 +52,7 @@ class Agent:
         self.record: AgentRecord | None = None
         self.folder = rundir.agent_folder(settings().home_path, name)
         self.launcher = Launcher(api.connection)
-        self.heart = Heart(api, options.pool, name, lambda: bool(self.tasks), self._beaten)
+        self.heart = Heart(api, options.pool, name, lambda: list(self.tasks), self._beaten)
         self.status = "running"
         self.taker = Taker(api, options, name, machine, self._used, self._start)
         self._wake = asyncio.Event()

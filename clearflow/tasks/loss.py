@@ -51,8 +51,11 @@ async def lose_dead(api: Api, folder: Path, *, by: str) -> list[str]:
     return lost
 
 
-async def sweep(api: Api, pool: str, *, by: str) -> list[str]:
-    """Lose the tasks of a pool whose agents are silent; returns the runs that are still active."""
+async def sweep(api: Api, pool: str, *, by: str, mine: Collection[str] = ()) -> list[str]:
+    """Lose the tasks of a pool whose agents are silent; returns the runs that are still active.
+
+    `mine` are tokens of claims that the caller knows to live.
+    """
     silence = timedelta(seconds=settings().silence)
     active = await active_runs(api, pool)
     if not any(run.note.claim for run in active):
@@ -60,7 +63,8 @@ async def sweep(api: Api, pool: str, *, by: str) -> list[str]:
     beats = await _heartbeats(api, pool)
     left = []
     for run in active:
-        if not lifecycle.is_lost(run, beats, api.clock.now(), silence):
+        lives = run.note.claim in mine
+        if lives or not lifecycle.is_lost(run, beats, api.clock.now(), silence):
             left.append(run.id)
             continue
 
