@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clearflow.cli.steps import ends_by_signal, say, step, undisturbed, working
+from clearflow.cli.output import Json, Yes, say
+from clearflow.cli.steps import ends_by_signal, step, undisturbed, working
 from clearflow.errors import ClearflowError, Unauthorized, Usage
 from clearflow.settings import settings
 
@@ -38,9 +38,7 @@ def quickstart(
     trainings: Annotated[
         int, typer.Option(min=4, max=100, help="How many trainings to enqueue.")
     ] = 6,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The results as JSON on standard output.")
-    ] = False,
+    json: Json = False,
 ) -> None:
     """See trainings go through a queue to two agents, on this machine, in a minute.
 
@@ -48,7 +46,7 @@ def quickstart(
     """
     from clearflow.cli.quickstart import run
 
-    raise typer.Exit(run(keep=keep, trainings=trainings, as_json=as_json))
+    raise typer.Exit(run(keep=keep, trainings=trainings, as_json=json))
 
 
 def init(
@@ -65,7 +63,7 @@ def init(
         ),
     ] = None,
     profile: Annotated[str, typer.Option(help="The Prefect profile to write.")] = PROFILE,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Connect this machine to a Prefect server that is there already.
 
@@ -80,12 +78,12 @@ def init(
         url=setting_up.api_url(url or _known_url(asks)), key=key, auth_string=auth_string
     )
     try:
-        made, version = asyncio.run(_connect(where))
+        made, version = _connected(where)
     except Unauthorized:
         if not asks or key or auth_string:
             raise
         where = _with_secret(where)
-        made, version = asyncio.run(_connect(where))
+        made, version = _connected(where)
     step(f"prefect config set PREFECT_API_URL={where.url}", _described(where, version))
     _told_of_pool(made)
     _write_profile(where, profile, activate=True)
@@ -150,13 +148,13 @@ def _start_and_stay(
         )
     where = Connection(server.url, auth_string=os.environ.get("PREFECT_SERVER_API_AUTH_STRING"))
     try:
-        made, _ = asyncio.run(_connect(where))
+        made, _ = _connected(where)
     except ClearflowError:
         local_server.stop(folder)
         raise
     step("prefect server start", f"{server.ui_url}   (log: {folder / 'server.log'})")
     _told_of_pool(made)
-    _write_profile(where, PROFILE, activate=_no_server_is_chosen())
+    write_own_profile(where)
     if server.database == "sqlite":
         say(SQLITE)
     if host != "127.0.0.1" and not where.auth_string:
@@ -169,6 +167,12 @@ def _start_and_stay(
     if not local_server.wait(server, folder):
         raise ClearflowError("the Prefect server has ended", hint=f"see {folder / 'server.log'}")
     say("The server has stopped; its data are kept.")
+
+
+def _connected(where: Connection) -> tuple[list[str], str | None]:
+    import asyncio
+
+    return asyncio.run(_connect(where))
 
 
 async def _connect(where: Connection) -> tuple[list[str], str | None]:
@@ -219,12 +223,13 @@ def _told_of_pool(made: list[str]) -> None:
     step(f"prefect work-pool create {pool} --type clearflow", what)
 
 
-def _no_server_is_chosen() -> bool:
-    """Whether a person would talk to no server of their own with the profile that is active."""
+def write_own_profile(where: Connection) -> None:
+    """The profile of this machine's own server: active unless another server was chosen."""
     from clearflow._prefect import profiles
 
     active, found = profiles.read()
-    return active == PROFILE or "PREFECT_API_URL" not in found.get(active or "", {})
+    chosen = active != PROFILE and "PREFECT_API_URL" in found.get(active or "", {})
+    _write_profile(where, PROFILE, activate=not chosen)
 
 
 def _write_profile(where: Connection, profile: str, *, activate: bool) -> None:

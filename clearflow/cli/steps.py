@@ -8,22 +8,19 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+
+from clearflow.cli.output import say
 
 _COLUMN = 52
 _SAY_AGAIN = 5.0
 
 
-def say(text: str = "") -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def step(command: str, what: str) -> None:
     """A step that was done, and what a person would type for it."""
     left = f"$ {command}"
-    if _is_terminal():
+    if is_terminal():
         say(f"\x1b[1m{left:<{_COLUMN}}\x1b[0m \x1b[2m#\x1b[0m {what}")
     else:
         say(f"{left:<{_COLUMN}} # {what}")
@@ -32,7 +29,7 @@ def step(command: str, what: str) -> None:
 @contextlib.contextmanager
 def working(text: str) -> Iterator[Callable[[float], None]]:
     """Progress of something that takes seconds; to be told how long it takes already."""
-    if not _is_terminal():
+    if not is_terminal():
         told = 0.0
 
         def tell(seconds: float) -> None:
@@ -79,9 +76,6 @@ def undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def elapsed(since: float) -> str:
-    return f"{time.monotonic() - since:.0f} s"
-
-
-def _is_terminal() -> bool:
+def is_terminal() -> bool:
+    """Whether a person watches."""
     return sys.stderr.isatty()
