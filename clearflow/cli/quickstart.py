@@ -123,8 +123,9 @@ class Play:
 
     def enqueue(self) -> None:
         """All trainings into the queue, before anybody serves it."""
-        from clearflow import enqueue
+        # Prefect is imported here and no earlier: its settings are those of the stage now.
         from clearflow.apps.quickstart import training
+        from clearflow.tasks.handle import enqueue
 
         queue = self.stage.queue
         for each in self.trainings:

@@ -1,0 +1,36 @@
+"""Queue a decorated Prefect flow with several parameters, and wait for what comes of it.
+
+Needs a server and an agent: `clearflow up`, and `clearflow agent start --queue cpu`.
+"""
+
+from prefect import flow
+
+from clearflow import enqueue
+
+
+@flow
+def train(rate: float = 0.1, epochs: int = 3) -> float:
+    loss = 1.0
+    for epoch in range(epochs):
+        loss *= 1 - rate
+        print(f"epoch {epoch}: loss {loss:.3f}")
+    return loss
+
+
+if __name__ == "__main__":
+    tasks = [
+        enqueue(
+            train,
+            queue="cpu",
+            parameters={"rate": rate},
+            project="Examples",
+            name=f"train at {rate}",
+        )
+        for rate in (0.1, 0.3, 0.5)
+    ]
+    for task in tasks:
+        print(task.name, task.wait(timeout=300), task.url)
+    said = [line for line in tasks[-1].logs() if line.startswith("epoch")]
+    print("the best:", said[-1])
+
+# Last line: the best: epoch 2: loss 0.125
