@@ -84,6 +84,14 @@ async def create_queue(
     return Queue.parse(await api.post(f"{_pool(pool)}/queues", body), pool)
 
 
+async def ensure_queue(api: Api, pool: str, name: str) -> Queue:
+    """The queue, made if it is not there; several may ask for it at once."""
+    try:
+        return await create_queue(api, pool, name)
+    except Conflict:
+        return await queue(api, pool, name)
+
+
 async def change_queue(api: Api, pool: str, name: str, **changes: Any) -> None:
     await api.patch(_queue(pool, name), changes)
 

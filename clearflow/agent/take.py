@@ -70,7 +70,7 @@ class Taker:
             except NotFound as missing:
                 if not self.options.create_queues:
                     raise NotFound(missing.message, hint="--create-queue makes it") from None
-                queue = await pools.create_queue(self.api, self.options.pool, name)
+                queue = await pools.ensure_queue(self.api, self.options.pool, name)
             self.lines[queue.name] = Line(queue)
 
     def stir(self, queue: str | None = None) -> None:
