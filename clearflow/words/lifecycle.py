@@ -44,7 +44,7 @@ from clearflow.words.models import (
 )
 from clearflow.words.notes import Note
 
-QUEUED, DRAFT, TAKEN = "Queued", "Draft", "Pending"
+QUEUED, DRAFT, TAKEN, SUSPENDED = "Queued", "Draft", "Pending", "Suspended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +213,8 @@ def standing(history: Sequence[State], token: str) -> tuple[Standing, State | No
             return Standing.GONE, state
     if abort := abort_in(history):
         return Standing.ABORTED, abort
+    if (last := history[-1]).type == PAUSED and last.name == SUSPENDED:
+        return Standing.SUSPENDED, last
     return Standing.MINE, None
 
 
