@@ -28,9 +28,9 @@ if __name__ == "__main__":
         )
         for rate in (0.1, 0.3, 0.5)
     ]
+    ended = [task.wait(timeout=300) for task in tasks]
     for task in tasks:
-        print(task.name, task.wait(timeout=300), task.url)
-    said = [line for line in tasks[-1].logs() if line.startswith("epoch")]
-    print("the best:", said[-1])
+        print(task.name, task.url, *task.logs(), sep="\n  ")
+    print("ended:", ", ".join(ended))
 
-# Last line: the best: epoch 2: loss 0.125
+# Last line: ended: completed, completed, completed

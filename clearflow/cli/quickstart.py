@@ -119,7 +119,9 @@ class Play:
                 await claims.abort(api, self.first.id, owner())
                 ended = lambda: all(t.status in _ENDED for t in self.trainings)  # noqa: E731
                 await self._until(api, show, ended, "all trainings to end")
-            await self._accuracies(api)
+                await self._accuracies(api)
+                # The last lines of a console come a moment after the end.
+                await self._look(api, show)
 
     def enqueue(self) -> None:
         """All trainings into the queue, before anybody serves it."""
