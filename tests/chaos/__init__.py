@@ -1,0 +1,1 @@
+"""Seeded chaos over real agents, and a referee."""
