@@ -50,8 +50,8 @@ def sleeps(seconds: float = 60) -> None:
 
 
 @flow
-def eats(megabytes: int = 200) -> None:
-    """Takes memory until it is killed."""
-    kept = []
-    for _ in range(megabytes):
-        kept.append(b"x" * 1_000_000)
+def runs_out_of_memory(group: str) -> None:
+    """Moves into a memory group that is too small, and takes more than it has."""
+    with open(group, "w") as file:
+        file.write(str(os.getpid()))
+    print(len([bytes(1_000_000) + b"x" for _ in range(500)]))

@@ -1,8 +1,11 @@
 """How tasks end, as the server tells it: flows run by a real agent."""
 
+import contextlib
+from pathlib import Path
+
 import pytest
 
-from clearflow.runtimes import process
+from tests.support.waiting import wait_until
 
 
 async def end(ask, entrypoint, parameters=None, **job_variables):
@@ -78,7 +81,33 @@ async def test_parameters_that_do_not_fit_are_told(shared):
     assert "seconds" in run.note.text
 
 
-def test_the_kernel_counts_its_out_of_memory_kills():
-    with open("/proc/vmstat") as file:
-        (line,) = [line for line in file if line.startswith("oom_kill ")]
-    assert process.out_of_memory_kills() >= int(line.split()[1]) >= 0
+@pytest.fixture
+def small_memory(unique):
+    """A memory group of 40 MB: the file to write a process id into."""
+    with contextlib.ExitStack() as stack:
+        try:
+            group = stack.enter_context(memory_group(unique("clearflow"), 40_000_000))
+        except PermissionError:
+            pytest.skip("only root may limit the memory of processes")
+        yield group
+
+
+@contextlib.contextmanager
+def memory_group(name, limit):
+    """A control group of the kernel's, of either version."""
+    root = Path("/sys/fs/cgroup")
+    unified = (root / "cgroup.controllers").exists()
+    group = (root if unified else root / "memory") / name
+    group.mkdir()
+    try:
+        (group / ("memory.max" if unified else "memory.limit_in_bytes")).write_text(str(limit))
+        yield group / "cgroup.procs"
+    finally:
+        wait_until(lambda: not (group / "cgroup.procs").read_text(), what="the group to be empty")
+        group.rmdir()
+
+
+async def test_the_kernels_out_of_memory_killer_is_named(shared, small_memory):
+    run = await end(shared, "endings.py:runs_out_of_memory", {"group": str(small_memory)})
+    assert run.state.type == "CRASHED"
+    assert run.note.text == "killed: the machine ran out of memory"

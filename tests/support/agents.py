@@ -118,7 +118,7 @@ class AgentProcess:
             file.seek(self._from)
             return file.read().decode(errors="replace")
 
-    def wait_for(self, text: str, timeout: float = 30) -> None:
+    def wait_for(self, text: str, timeout: float = 60) -> None:
         """Until it has said something."""
 
         def look() -> bool:
@@ -138,14 +138,14 @@ class AgentProcess:
         if self.code is None:
             self._process.send_signal(number)
 
-    def wait(self, timeout: float = 30) -> int:
+    def wait(self, timeout: float = 60) -> int:
         """The exit code, once it has ended."""
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise WaitedTooLong(f"the agent has not ended in {timeout} s:\n{self.said()}") from None
 
-    def stop(self, timeout: float = 30) -> int:
+    def stop(self, timeout: float = 60) -> int:
         """Have it give its tasks back and exit."""
         self.signal(signal.SIGTERM)
         self.wait_for("is draining")
@@ -277,7 +277,7 @@ class Client:
     async def status(self, run_id: str) -> str:
         return (await self.run(run_id)).status(self.api.clock.now())
 
-    async def until(self, run_id: str, *statuses: str, timeout: float = 30) -> Run:
+    async def until(self, run_id: str, *statuses: str, timeout: float = 60) -> Run:
         """The run, once its status is one of these."""
 
         async def look() -> Run | None:
@@ -291,7 +291,7 @@ class Client:
         assert found is not None
         return found
 
-    async def ended(self, run_id: str, timeout: float = 30) -> Run:
+    async def ended(self, run_id: str, timeout: float = 60) -> Run:
         """The run, once it has ended, whatever way, and its supervisor has nothing left to do."""
         run = await self.until(run_id, *ENDED, timeout=timeout)
         token = run.note.claim
@@ -302,7 +302,7 @@ class Client:
         await wait_until_async(gone, timeout, what=f"the supervisor of {run_id} to end")
         return run
 
-    async def idle(self, timeout: float = 30) -> None:
+    async def idle(self, timeout: float = 60) -> None:
         """Until no agent of this site has a task."""
 
         async def look() -> bool:
@@ -317,7 +317,7 @@ class Client:
     async def report(self, run_id: str) -> str:
         """All that is known of a run that went wrong."""
         states = [f"{s.name}: {s.message}" for s in await self.history(run_id)]
-        console = (await self.console(run_id))[-40:]
+        console = (await self.console(run_id))[-200:]
         said = [f"-- {a.name}\n{a.said()[-3000:]}" for a in self.site.agents]
         return "\n".join(["-- states", *states, "-- console", *console, *said])
 
@@ -329,7 +329,7 @@ class Client:
         lines = logs.read(self.api, [run_id])
         return [line.message async for line in lines if logger in (None, line.logger)]
 
-    async def until_printed(self, run_id: str, text: str, timeout: float = 30) -> list[str]:
+    async def until_printed(self, run_id: str, text: str, timeout: float = 60) -> list[str]:
         """The console, once it holds a line with this text."""
 
         async def look() -> list[str] | None:
