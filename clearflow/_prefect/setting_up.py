@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit, urlunsplit
 
-from clearflow._prefect import pools
+from clearflow._prefect import compat, pools
 from clearflow._prefect.http import Api
 from clearflow._prefect.template import base_job_template
-from clearflow.errors import Conflict, NotFound, Refused, Unreachable, Usage
+from clearflow.errors import Conflict, NotFound, Refused, ServerError, Unreachable, Usage
 
-TESTED = (3, 8)
+OLDEST = (3, 8)
 QUEUES = ("cpu", "gpu", "services")
 _DESCRIPTIONS = {
     "cpu": "Tasks that need no GPU",
@@ -58,37 +58,29 @@ async def check(api: Api) -> str | None:
     """
     try:
         version: str | None = str(await api.get("/admin/version"))
-    except NotFound:
+    except (NotFound, ServerError):
         version = None
     if version is not None:
-        _check_version(version)
+        _refuse_too_old(version)
     try:
         await pools.all_of_type(api)
-    except NotFound:
+    except (NotFound, ServerError) as error:
+        if version is not None:
+            raise
         raise Unreachable(
-            f"there is no Prefect API at {api.connection.url}",
+            f"there is no Prefect API at {api.connection.url} ({error.message})",
             hint="the address of a server's API ends in /api",
         ) from None
     return version
 
 
-def _check_version(version: str) -> None:
+def _refuse_too_old(version: str) -> None:
     match = re.match(r"(\d+)\.(\d+)", version)
-    numbers = (int(match[1]), int(match[2])) if match else (0, 0)
-    wanted = ".".join(map(str, TESTED))
-    if numbers < TESTED:
+    if not match or (int(match[1]), int(match[2])) < OLDEST:
         raise Refused(
-            f"the server runs Prefect {version}, and clearflow needs {wanted}",
-            hint=f"upgrade it: pip install 'prefect>={wanted}.8,<{TESTED[0]}.{TESTED[1] + 1}'",
+            f"the server runs Prefect {version}, which is too old",
+            hint=f"upgrade it: pip install 'prefect{compat.MADE_FOR}'",
         )
-    if numbers[0] > TESTED[0]:
-        raise Refused(f"the server runs Prefect {version}, which this clearflow does not know")
-
-
-def is_newer_than_tested(version: str | None) -> bool:
-    """Whether the server is of a later Prefect 3 than clearflow was tested with."""
-    match = re.match(r"(\d+)\.(\d+)", version or "")
-    return bool(match) and (int(match[1]), int(match[2])) > TESTED  # type: ignore[index]
 
 
 async def make(api: Api, pool: str, queues: Iterable[str] = QUEUES) -> list[str]:

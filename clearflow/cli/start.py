@@ -70,7 +70,7 @@ def init(
     Checks the address and the key, makes the work pool and its queues, and writes a Prefect
     profile, which becomes the active one. Other profiles stay as they are.
     """
-    from clearflow._prefect import setting_up
+    from clearflow._prefect import compat, setting_up
     from clearflow._prefect.connection import Connection
 
     asks = not yes and sys.stdin.isatty()
@@ -87,8 +87,8 @@ def init(
     step(f"prefect config set PREFECT_API_URL={where.url}", _described(where, version))
     _told_of_pool(made)
     _write_profile(where, profile, activate=True)
-    if setting_up.is_newer_than_tested(version):
-        say(f"Prefect {version} is newer than what clearflow was tested with.")
+    if version and not compat.fits(version):
+        say(f"warning: clearflow is made for Prefect {compat.MADE_FOR}")
     if "prefect.cloud" not in where.url:
         say(SQLITE)
     say("Next: `clearflow agent start --queue cpu` on every machine that is to work.")
@@ -157,8 +157,8 @@ def _start_and_stay(
     write_own_profile(where)
     if server.database == "sqlite":
         say(SQLITE)
-    if host != "127.0.0.1" and not where.auth_string:
-        say("Whoever reaches this port may run code: PREFECT_SERVER_API_AUTH_STRING=user:password")
+    if host != "127.0.0.1":
+        _told_of_others(server.port, locked=where.auth_string is not None)
     say("Next: `clearflow agent start --queue cpu` in another terminal, or `clearflow quickstart`.")
     if background:
         say("The server stays; `clearflow up --stop` stops it.")
@@ -221,6 +221,18 @@ def _told_of_pool(made: list[str]) -> None:
     pool = settings().pool
     what = f"with new queues {', '.join(made)}" if made else "was there, with its queues"
     step(f"prefect work-pool create {pool} --type clearflow", what)
+
+
+def _told_of_others(port: int, locked: bool) -> None:
+    import socket
+
+    url = f"http://{socket.gethostname()}:{port}"
+    say(f"Other machines: clearflow init --url {url}" + (" --auth-string …" if locked else ""))
+    if not locked:
+        say(
+            "Anybody who reaches this port can have agents run code;"
+            " PREFECT_SERVER_API_AUTH_STRING=user:password locks it."
+        )
 
 
 def write_own_profile(where: Connection) -> None:

@@ -1,12 +1,18 @@
 """`clearflow init` and `clearflow up` as a person types them, in processes of their own."""
 
+import contextlib
+import json
 import os
+import pty
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -172,6 +178,46 @@ def test_init_checks_the_key(person: Person, locked_server: PrefectServer):
     assert person.profiles_file.stat().st_mode & 0o077 == 0
 
 
+def test_init_asks_a_person_for_the_address_and_then_for_the_key(
+    person: Person, locked_server: PrefectServer
+):
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clearflow", "init"],
+        env=person.env,
+        cwd=person.home,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    said = heard(ours, until="[http://127.0.0.1:4200/api]: ")
+    os.write(ours, f"127.0.0.1:{locked_server.port}\n".encode())
+    said += heard(ours, until="asks for a key")
+    os.write(ours, b"admin:secret\n")
+    said += heard(ours, until="Next: ")
+    assert process.wait(20) == 0
+    os.close(ours)
+    assert "admin:secret" not in said
+    profile = person.profiles()["profiles"]["clearflow"]
+    assert profile["PREFECT_API_URL"] == locked_server.url
+    assert profile["PREFECT_API_AUTH_STRING"] == "admin:secret"
+
+
+def heard(terminal: int, until: str) -> str:
+    said = ""
+
+    def look() -> bool:
+        nonlocal said
+        if select.select([terminal], [], [], 0)[0]:
+            said += os.read(terminal, 4096).decode()
+        return until in said
+
+    wait_until(look, what=f"it to say {until!r}")
+    return said
+
+
 def test_up_in_the_background_until_it_is_stopped(person: Person, template_database: Path):
     person.has_served_before(template_database)
     said = person.types("up", "--background", f"--port={free_port()}")
@@ -296,3 +342,52 @@ def test_an_address_is_completed(given: str, wanted: str):
 def test_what_is_no_address(given: str):
     with pytest.raises(Usage):
         api_url(given)
+
+
+@pytest.mark.parametrize(
+    ("version", "said"), [("2.20.1", "too old"), ("3.7.9", "too old"), ("3.99.0", "made for")]
+)
+def test_init_with_another_prefect(person: Person, server: PrefectServer, version: str, said: str):
+    with stand_in(server, version) as url:
+        code = 5 if said == "too old" else 0
+        assert said in person.types("init", "--url", url, code=code)
+    assert person.profiles_file.exists() == (code == 0)
+
+
+@contextlib.contextmanager
+def stand_in(server: PrefectServer, version: str) -> Iterator[str]:
+    """The real server, behind one that says another version."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path.endswith("/admin/version"):
+                self.answer(200, json.dumps(version).encode())
+            else:
+                self.pass_on(None)
+
+        def do_POST(self) -> None:
+            self.pass_on(self.rfile.read(int(self.headers["Content-Length"])))
+
+        def pass_on(self, body: bytes | None) -> None:
+            headers = {"Content-Type": "application/json"}
+            url = server.url.removesuffix("/api") + self.path
+            answer = httpx.request(self.command, url, content=body, headers=headers)
+            self.answer(answer.status_code, answer.content)
+
+        def answer(self, code: int, body: bytes) -> None:
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as front:
+        thread = threading.Thread(target=front.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{front.server_port}/api"
+        finally:
+            front.shutdown()
+            thread.join()
