@@ -121,6 +121,8 @@ class Api:
                 answer = await self._http.request(
                     method, path, content=content, headers=headers, params=query
                 )
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise Unreachable(f"{self.connection.url} is not the URL of a server") from error
             except httpx.TransportError as error:
                 failure: Exception = Unreachable(
                     f"the Prefect server at {self.connection.url} does not answer"
@@ -128,8 +130,6 @@ class Api:
                     hint="is it running? `clearflow up` starts one here",
                 )
                 self._answered(False)
-            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-                raise Unreachable(f"{self.connection.url} is not the URL of a server") from error
             else:
                 self.clock.observe_header(answer.headers.get("date"))
                 if answer.status_code not in _RETRIED:

@@ -70,7 +70,7 @@ def main() -> None:
         if (text := _help(sys.argv[1:])) is not None:
             typer.echo(text)
             return
-        app()
+        app(prog_name="clearflow")
     except ClearflowError as error:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:

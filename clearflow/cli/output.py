@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from clearflow._prefect.many import Progress
 
 T = TypeVar("T")
+
+_GAP = "  "
+_LEAST = 4  # columns of the terminal that a column of a table keeps as long as possible
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -78,28 +82,49 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "") -> None:
-    """A table; `empty` is said instead when there are no rows. Columns ending in ~ may be cut."""
+    """A table; `empty` is said instead when there are no rows.
+
+    On a terminal it is as wide as that at most: columns whose name ends in ~ are cut first.
+    """
     if not rows:
         say(empty or "nothing")
         return
-    cells = [["" if cell is None else _printable(str(cell)) for cell in row] for row in rows]
     names = [c.rstrip("~") for c in columns]
+    cells = [["" if cell is None else _printable(str(cell)) for cell in row] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(names, *cells, strict=True)]
     if not sys.stdout.isatty():
-        widths = [max(_width(r[i]) for r in [names, *cells]) for i in range(len(names))]
         for row in [names, *cells]:
-            padded = (c + " " * (w - _width(c)) for c, w in zip(row, widths, strict=True))
-            print("  ".join(padded).rstrip())
+            print(_line(row, widths))
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column, name in zip(columns, names, strict=True):
-        table.add_column(name, no_wrap=True, overflow="ellipsis" if column != name else "fold")
+    widths = _fitted(widths, [c.endswith("~") for c in columns])
+    print(f"\x1b[1m{_line(names, widths)}\x1b[0m")
     for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+        print(_line(row, widths))
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    cut = [_cut(cell, width) for cell, width in zip(row, widths, strict=True)]
+    padded = [c + " " * (width - _width(c)) for c, width in zip(cut, widths, strict=True)]
+    return _GAP.join(padded).rstrip()
+
+
+def _fitted(widths: Sequence[int], soft: Sequence[bool]) -> list[int]:
+    """Widths that fit the terminal: the widest soft column gives first, then any."""
+    fitted = list(widths)
+    room = shutil.get_terminal_size().columns - len(_GAP) * (len(widths) - 1)
+    everything = range(len(fitted))
+    for some, least in (([i for i in everything if soft[i]], _LEAST), (everything, 1)):
+        while sum(fitted) > room and (wide := [i for i in some if fitted[i] > least]):
+            fitted[max(wide, key=lambda i: fitted[i])] -= 1
+    return fitted
+
+
+def _cut(text: str, width: int) -> str:
+    if _width(text) <= width:
+        return text
+    while text and _width(text) > width - 1:
+        text = text[:-1]
+    return text + "…"
 
 
 def _printable(text: str) -> str:
