@@ -52,7 +52,7 @@ class Agent:
         self.record: AgentRecord | None = None
         self.folder = rundir.agent_folder(settings().home_path, name)
         self.launcher = Launcher(api.connection)
-        self.heart = Heart(api, options.pool, name, lambda: list(self.tasks), self._beaten)
+        self.heart = Heart(api, options.pool, name, self._claims, self._beaten)
         self.status = "running"
         self.taker = Taker(api, options, name, machine, self._used, self._start)
         self._wake = asyncio.Event()
@@ -247,6 +247,10 @@ class Agent:
             self._empty.clear()
         else:
             self._empty.set()
+
+    def _claims(self) -> set[str]:
+        """The tokens of what it has, and of what has not been cleared away."""
+        return {*self.tasks, *(d.path.name for d in rundir.rundirs(self.folder))}
 
     def _used(self) -> list[Used]:
         return [t.used for t in self.tasks.values()]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from typing import IO
 
+from clearflow import agents
 from clearflow._prefect.connection import connection
 from clearflow._prefect.http import Api
 from clearflow.agent.loop import Agent
 from clearflow.agent.options import AgentOptions
 from clearflow.agents import Wish
-from clearflow.errors import Refused
+from clearflow.errors import NotFound, Refused
 from clearflow.runtimes import rundir
 from clearflow.settings import settings
 from clearflow.words.names import agent_name
@@ -42,6 +45,7 @@ async def serve(options: AgentOptions, say: Callable[[str], None] = _print) -> N
         # First with little patience: a wrong address should be told at once.
         async with Api(where, give_up_after=5.0) as api:
             await Agent(api, options, name, machine, say).taker.prepare()
+            await _alone(api, name)
         async with Api(where, give_up_after=None) as api:
             agent = Agent(api, options, name, machine, say)
             _take_signals(agent)
@@ -61,6 +65,20 @@ def _name(options: AgentOptions) -> tuple[str, IO[bytes]]:
             return name, rundir.lock_agent(home, name)
         except Refused:
             number += 1
+
+
+async def _alone(api: Api, name: str) -> None:
+    """Raises Refused when an agent of this name lives on another machine.
+
+    Each would take the other's tasks for what it left behind when it was last killed.
+    """
+    with contextlib.suppress(NotFound):
+        other = await agents.read(api, name)
+        if other.online and other.record.host != socket.gethostname():
+            raise Refused(
+                f"an agent named {name!r} is running on {other.record.host}",
+                hint="give this one another name with --name, or wait until that one is offline",
+            )
 
 
 def _take_signals(agent: Agent) -> None:

@@ -54,7 +54,8 @@ async def lose_dead(api: Api, folder: Path, *, by: str) -> list[str]:
 async def sweep(api: Api, pool: str, *, by: str, mine: Collection[str] = ()) -> list[str]:
     """Lose the tasks of a pool whose agents are silent; returns the runs that are still active.
 
-    `mine` are tokens of claims that the caller knows to live.
+    `mine` are the tokens of the claims that the caller has. Any other claim in its name got lost
+    on the way, by an error between taking a task and starting it.
     """
     silence = timedelta(seconds=settings().silence)
     active = await active_runs(api, pool)
@@ -64,7 +65,8 @@ async def sweep(api: Api, pool: str, *, by: str, mine: Collection[str] = ()) -> 
     left = []
     for run in active:
         lives = run.note.claim in mine
-        if lives or not lifecycle.is_lost(run, beats, api.clock.now(), silence):
+        heard = {**beats, by: None} if run.note.agent == by else beats
+        if lives or not lifecycle.is_lost(run, heard, api.clock.now(), silence):
             left.append(run.id)
             continue
 
@@ -72,7 +74,9 @@ async def sweep(api: Api, pool: str, *, by: str, mine: Collection[str] = ()) -> 
             # A mover that died between the new run and the end of the old one.
             if await finish_hops(api, fresh):
                 return False
-            latest = await _heartbeats(api, pool)
+            latest = dict(await _heartbeats(api, pool))
+            if fresh.note.agent == by:
+                latest[by] = None
             return lifecycle.is_lost(fresh, latest, api.clock.now(), silence)
 
         who = run.note.agent or run.note.by
