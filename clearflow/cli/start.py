@@ -40,7 +40,7 @@ def quickstart(
     ] = 6,
     json: Json = False,
 ) -> None:
-    """See trainings go through a queue to two agents, on this machine, in a minute.
+    """See trainings go through a queue to two agents, on this machine, in a minute or two.
 
     Starts a temporary Prefect server when none is configured, and cleans up at the end.
     """
