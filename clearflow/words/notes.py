@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote
 from clearflow import clock
 
 _KNOWN = frozenset({"attempt", "agent", "claim", "since", "by"})
+_QUOTED = re.compile(r"\s?\[attempt=\d+ agent=\S+ claim=[0-9a-f]+(?: (?:since|by)=[^\s\]]+)*\]")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -93,3 +94,8 @@ def _split(message: str) -> tuple[str, dict[str, str]] | None:
             return None
         fields[key] = unquote(value)
     return text[:-1], fields
+
+
+def without_fields(text: str) -> str:
+    """A text that quotes a note, such as Prefect's own log lines, as people want to read it."""
+    return _QUOTED.sub("", text)
