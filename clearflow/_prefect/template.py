@@ -5,6 +5,7 @@ The same table says what a task may ask for, so there is one place to add someth
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 VARIABLES: dict[str, dict[str, Any]] = {
@@ -96,5 +97,5 @@ def base_job_template() -> dict[str, Any]:
     """The template of a new pool: every variable, passed on under its own name."""
     return {
         "job_configuration": {name: "{{ " + name + " }}" for name in VARIABLES},
-        "variables": {"type": "object", "properties": VARIABLES},
+        "variables": {"type": "object", "properties": deepcopy(VARIABLES)},
     }
