@@ -22,7 +22,6 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-import certifi
 import httpx
 from prefect import flow_engine
 from prefect._flow_run_suspension import mark_flow_run_suspension_requested
@@ -33,6 +32,8 @@ from prefect.client.schemas import State
 from prefect.exceptions import Abort, TerminationSignal
 from prefect.states import Cancelling
 
+from clearflow._prefect.lean import replace
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -41,12 +42,6 @@ class Verdict:
     message: str
     go: bool = True
     aborting: bool = False
-
-
-def _replace(owner: Any, name: str, new: Any) -> None:
-    """Put something else in the place of a name of Prefect's, which has to be there."""
-    getattr(owner, name)
-    setattr(owner, name, new)
 
 
 Ask = Callable[[str, str, str], Verdict]
@@ -102,8 +97,8 @@ def fence(run_id: str, ask: Ask, told: Told, sign: Callable[[str], str]) -> None
         return result
 
     _sign_states(run_id, sign)
-    _replace(flow_engine.FlowRunEngine, "set_state", set_state)
-    _replace(flow_engine.AsyncFlowRunEngine, "set_state", set_state_async)
+    replace(flow_engine.FlowRunEngine, "set_state", set_state)
+    replace(flow_engine.AsyncFlowRunEngine, "set_state", set_state_async)
 
 
 def _reason(state: State[Any]) -> str:
@@ -138,8 +133,8 @@ def _sign_states(run_id: str, sign: Callable[[str], str]) -> None:
         signed(flow_run_id, state)
         return await async_set(self, flow_run_id, state, force=force)
 
-    _replace(SyncPrefectClient, "set_flow_run_state", set_state)
-    _replace(PrefectClient, "set_flow_run_state", set_state_async)
+    replace(SyncPrefectClient, "set_flow_run_state", set_state)
+    replace(PrefectClient, "set_flow_run_state", set_state_async)
 
 
 def _stand_in(engine: Any, verdict: Verdict) -> State[Any]:
@@ -188,8 +183,8 @@ def patient_clients(longest_wait: float = 5.0) -> None:
             await asyncio.sleep(pause(tries, answer))
             tries += 1
 
-    _replace(client_base.PrefectHttpxSyncClient, "send", send)
-    _replace(client_base.PrefectHttpxAsyncClient, "send", send_async)
+    replace(client_base.PrefectHttpxSyncClient, "send", send)
+    replace(client_base.PrefectHttpxAsyncClient, "send", send_async)
 
 
 def _finished(client: Any, answer: httpx.Response) -> httpx.Response:
@@ -240,9 +235,9 @@ def lean_engine() -> None:
     * The heartbeat thread sleeps in whole seconds, so that every flow ends up to a second late.
     * Every client loads the certificates anew: about 0.1 s each.
     """
-    _replace(flow_engine, "observe_flow_run_suspension", _observed_outside)
-    _replace(flow_engine, "_send_heartbeats", _heartbeats)
-    _replace(orchestration, "ssl", _ssl)
+    replace(flow_engine, "observe_flow_run_suspension", _observed_outside)
+    replace(flow_engine, "_send_heartbeats", _heartbeats)
+    replace(orchestration, "ssl", _ssl)
 
 
 @contextlib.contextmanager
@@ -315,7 +310,8 @@ def warm_up() -> None:
     for module in _ON_THE_WAY:
         importlib.import_module(module)
     lean_engine()
-    _ssl.create_default_context(cafile=certifi.where())
+    # A first client loads the certificates that all later ones use.
+    orchestration.get_client(sync_client=True)
 
 
 @contextlib.contextmanager
@@ -344,6 +340,8 @@ def in_process_api(
 
             return forget
 
+        replace = add
+
     def told(tz: object = "UTC") -> datetime:
         return prefect_time.create_datetime_instance(now())
 
@@ -367,10 +365,10 @@ def in_process_api(
         app.state.docket = NoDocket()
         try:
             for module in clocks:
-                _replace(module, "now", told)
+                replace(module, "now", told)
             yield app
         finally:
             for module in clocks:
-                _replace(module, "now", real)
+                replace(module, "now", real)
             for key in [k for k in configurations.ENGINES if k[0] is loop]:
                 loop.run_until_complete(configurations.ENGINES.pop(key).dispose())

@@ -140,7 +140,11 @@ class Right:
         if not leased and not settle:
             return False
         args = (self._api, self._run_id, self._token, self._by, self._stale_after)
-        if not await _settle(*args, leased=leased):
+        try:
+            if not await _settle(*args, leased=leased):
+                return False
+        except NotFound:
+            # The run has been deleted, as its history will tell.
             return False
         self._until = now + self._within
         return True

@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from clearflow.words.names import rendezvous
 
 PER_AGENT = 0.01  # seconds between two agents that are woken by one enqueue
-AGAIN = (0.2, 1.0)  # events come before the commit they speak of: ask again after these seconds
+# Events come before the commit they speak of, on a busy server by seconds: ask again after these.
+AGAIN = (0.2, 1.0, 4.0, 15.0)
 SWEEPERS = 5
 
 

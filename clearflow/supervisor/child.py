@@ -110,7 +110,7 @@ def enter(
 
 def run(job: Job, control: Control, folder: Path) -> int:
     """Run the job's flow; returns the exit code of this process."""
-    from clearflow._prefect import private
+    from clearflow._prefect import lean, private
 
     sys.path.insert(0, str(folder))
     with _settings(job, folder):
@@ -123,6 +123,11 @@ def run(job: Job, control: Control, folder: Path) -> int:
             ),
             told=lambda type, name: control.send(told=type, name=name),
             sign=lambda message: str(job.claim.but(Note.parse(message).text)),
+        )
+        lean.spare_requests(
+            job.run_id,
+            update=lambda changes: control.send(update=changes),
+            storage=lambda: control.ask(ask="storage"),
         )
         control.on_suspended = lambda state: private.suspend(job.run_id, state)
         _resolve_references(job, control)

@@ -23,6 +23,7 @@ from clearflow._prefect.http import Api
 from clearflow._prefect.logs import Line
 from clearflow.errors import ClearflowError, NotFound
 from clearflow.supervisor.lines import Lines, Masks, Piece, without_marks
+from clearflow.words.notes import without_fields
 
 _SHIP_EVERY = 0.25
 _LARGEST_BATCH = 1_000_000
@@ -55,7 +56,7 @@ class Console:
         self._tail_size = self._left_out = 0
         self._last = datetime.min.replace(tzinfo=api.clock.now().tzinfo)
         self._closed = False
-        self._news = asyncio.Event()
+        self._news, self._hurry, self._sent = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._file: int | None = None
         with contextlib.suppress(OSError):
             self._file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
@@ -114,7 +115,7 @@ class Console:
             self._pieces.popleft()
 
     def _say_record(self, record: Mapping[str, Any]) -> None:
-        message = str(record.get("message", ""))
+        message = without_fields(str(record.get("message", "")))
         self._keep(f"{message}\n".encode())
         self.say(
             message,
@@ -183,8 +184,27 @@ class Console:
                 self._keep(f"clearflow: some lines did not reach Prefect: {error}\n".encode())
             for _ in batch:
                 self._queue.popleft()
+            self._sent.set()
             if not self._closed:
-                await asyncio.sleep(_SHIP_EVERY)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._hurry.wait(), _SHIP_EVERY)
+
+    async def shipped(self, patience: float) -> None:
+        """Until Prefect has what was printed so far, for at most so many seconds.
+
+        Whoever waits for a task's end and then reads its log should find all of it.
+        """
+        self._hurry.set()
+        try:
+            async with asyncio.timeout(patience):
+                await asyncio.sleep(0)  # the pipe may hold some yet
+                while self._queue:
+                    self._sent.clear()
+                    await self._sent.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._hurry.clear()
 
     def _batch(self) -> list[Line]:
         """The next lines to send, not too many bytes at once."""

@@ -11,10 +11,13 @@ from typing import Any
 from clearflow.runtimes import wire
 from clearflow.runtimes.rundir import Job
 from clearflow.supervisor.console import Console
+from clearflow.supervisor.errands import Errands
 from clearflow.supervisor.guard import End, Guard
 from clearflow.supervisor.spawn import Child
 from clearflow.words import lifecycle
 from clearflow.words.models import FINAL, RUNNING
+
+PATIENCE = 1.0  # seconds that an outcome waits for the console before it
 
 
 class ChildLink:
@@ -32,9 +35,11 @@ class ChildLink:
         guard: Guard,
         confirmed: Awaitable[str],
         entitled: Callable[[], Awaitable[bool]],
+        errands: Errands,
         answers: dict[str, Path],
     ) -> None:
         self._job, self._console, self._guard = job, console, guard
+        self._errands = errands
         self._confirmed, self._entitled = confirmed, entitled
         self._answers = answers
         self.told: tuple[str, str] | None = None
@@ -78,6 +83,9 @@ class ChildLink:
                     self.told = (message["told"], message["name"])
                     if message["told"] == RUNNING:
                         self._guard.look()
+                        self._errands.running()
+                elif "update" in message:
+                    self._errands.update(message["update"])
                 elif "secret" in message:
                     self._console.mask(str(message["secret"]))
                 elif "failed" in message:
@@ -97,6 +105,8 @@ class ChildLink:
                 return {**self._answers, "supervisor": os.getpid()}
             case "start":
                 return {"go": await self._confirmed == "go" and self._guard.end is None}
+            case "storage":
+                return await self._errands.storage()
             case "state":
                 return await self._may_write(message)
             case _:
@@ -105,6 +115,9 @@ class ChildLink:
     async def _may_write(self, message: dict[str, Any]) -> dict[str, Any]:
         """Whether the flow engine may write a state, and with which message."""
         note = self._job.claim
+        if message["type"] != RUNNING:
+            await self._errands.done()
+            await self._console.shipped(PATIENCE)
         end = self._guard.end
         if end is End.ABORT:
             return {"aborting": True, "message": "aborted"}

@@ -43,7 +43,7 @@ def _warm_up() -> None:
     import prefect.flows
     import prefect.main  # noqa: F401
 
-    from clearflow._prefect import private
+    from clearflow._prefect import lean, private  # noqa: F401
     from clearflow.runtimes.process import set_title
     from clearflow.supervisor import child, main  # noqa: F401
 
@@ -55,9 +55,10 @@ def _warm_up() -> None:
 
 
 def _supervise(folder: Path) -> int:
+    from clearflow.supervisor import leave
     from clearflow.supervisor.main import run
 
-    return run(folder)
+    return leave.at_once(run(folder))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.settings import settings
 from clearflow.supervisor import spawn
 from clearflow.supervisor.console import Console
-from clearflow.supervisor.control import ChildLink
+from clearflow.supervisor.control import PATIENCE, ChildLink
+from clearflow.supervisor.errands import Errands
 from clearflow.supervisor.guard import End, Guard
 from clearflow.supervisor.lines import secrets_of
 from clearflow.words import lifecycle
@@ -59,7 +60,7 @@ def run(folder: Path) -> int:
     job = rundir.job()
     if job is None:
         return 0
-    child = None
+    child, task = None, None
     place = working_folder(job, rundir)
     env = spawn.environment(job, place)
     if warm(job):
@@ -67,7 +68,10 @@ def run(folder: Path) -> int:
         try:
             child = spawn.fork(job, rundir, env, place)
         except spawn.InChild as inside:
-            return inside.run()
+            task = inside.run
+    if task is not None:
+        # Here no exception is being handled, which would show in the task's tracebacks.
+        return task()
     asyncio.run(Supervisor(rundir, job, env, place, child).supervise())
     return 0
 
@@ -120,6 +124,7 @@ class Supervisor:
             secrets=secrets_of(self.env),
         )
         self.guard = Guard(api, self.rundir, self.job, self.name)
+        self.errands = Errands(api, self.job.run_id, self.console.note)
         shipping = asyncio.create_task(self.console.ship())
         try:
             async with self.guard:
@@ -140,6 +145,7 @@ class Supervisor:
             self.guard,
             confirming,
             self._entitled,
+            self.errands,
             {"claim": self.rundir.path, "folder": self.place},
         )
         if self.child is not None:
@@ -148,6 +154,7 @@ class Supervisor:
         if word != "go":
             await self._end_tree()
             return await self._not_started(word)
+        self.errands.begin()
         ended = Exit()
         try:
             if self.child is None:
@@ -159,6 +166,10 @@ class Supervisor:
             ended = Exit(error=error.message)
         await self._end_tree()
         await link.drained()
+        if self.guard.end is End.GONE:
+            self.errands.drop()
+        else:
+            await self.errands.done()
         return await self._record(link, ended)
 
     async def _confirm(self) -> str:
@@ -276,6 +287,8 @@ class Supervisor:
 
     async def _end_tree(self) -> None:
         """Leave nothing of the task running."""
+        if not spawn.any_left():
+            return  # orphans of the task would be children of this process
         left = [*process.of_claim(self.job.token), *process.descendants(os.getpid())]
         if left:
             process.kill_claim(self.job.token)
@@ -302,6 +315,7 @@ class Supervisor:
                 return "suspended"
         if end is End.ABORT:
             ended = Exit(aborted_by=UNSAID)
+        await self.console.shipped(PATIENCE)
         state = await self._finish(lifecycle.outcome(ended, note))
         if state is None:
             return "gone"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from clearflow.runtimes import process
 from clearflow.runtimes.rundir import Job, RunDir
-from clearflow.supervisor import child
+from clearflow.supervisor import child, leave
 from clearflow.words.lifecycle import Exit
 
 
@@ -63,7 +65,10 @@ def fork(job: Job, rundir: RunDir, env: Mapping[str, str], folder: Path) -> Chil
         rundir.let_go()
         child.enter(supervisor, job.token, write, env, folder)
         os.close(write)
-        raise InChild(lambda: child.run(job, child.Control(theirs), folder))
+        inherited = frozenset(sys.modules)
+        raise InChild(
+            lambda: leave.after(lambda: child.run(job, child.Control(theirs), folder), inherited)
+        )
     theirs.close()
     os.close(write)
     return Child(pid, ours, read)
@@ -117,3 +122,12 @@ def environment(job: Job, folder: Path) -> dict[str, str]:
 def waitable() -> None:
     """Let this process wait for its children: the launcher has the kernel reap its own."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def any_left() -> bool:
+    """Whether this process has children; those that have ended are seen off."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+        return True
+    return False
