@@ -15,9 +15,10 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from clearflow._prefect import pools, runs
 from clearflow._prefect.connection import Connection
@@ -127,12 +128,9 @@ class Chaos:
                 proxy = await stack.enter_async_context(Proxy(self.server.port))
                 self.posts.append(self._post(number, proxy))
             stack.callback(self.site.close)
+            tasks = await self._enqueue()
             for post in self.posts:
                 post.start()
-            for post in self.posts:
-                assert post.agent is not None
-                await asyncio.to_thread(post.agent.serving)
-            tasks = await self._enqueue()
             keeping = asyncio.create_task(self._keep_agents())
             began = time.monotonic()
             await self._rage()
@@ -158,6 +156,7 @@ class Chaos:
 
     async def _enqueue(self) -> list[str]:
         ask = Client(self.site, self.api)
+        await pools.create_queue(self.api, self.site.pool, "q")
         job = {"exclusive": True} if self.plan.exclusive else {}
         deployment = await ask.deploy("beating.py:beats", "q", path=HERE, **job)
         self.note("queueing")
@@ -223,8 +222,8 @@ class Chaos:
         self.note("server answers")
         self._server_up.set()
 
-    def _help(self, work: object) -> None:
-        task = asyncio.create_task(work)  # type: ignore[arg-type]
+    def _help(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._helpers.add(task)
         task.add_done_callback(self._helpers.discard)
 
@@ -259,6 +258,7 @@ class Chaos:
         """No more faults: everything gets the time it needs."""
         self.note("calm")
         await asyncio.gather(*self._helpers)
+        self.note("no fault is left")
         with contextlib.suppress(WaitedTooLong):
             await self._until_ended(CALM)  # else the referee finds the loss
         with contextlib.suppress(WaitedTooLong):

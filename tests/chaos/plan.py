@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-HEARTBEAT, SILENCE, OUTAGE_GRACE = 0.5, 6.0, 8.0
+HEARTBEAT, SILENCE, OUTAGE_GRACE = 1.0, 8.0, 8.0
 
 SETTINGS = {
     "CLEARFLOW_HEARTBEAT": str(HEARTBEAT),

@@ -78,8 +78,8 @@ class Proxy:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, out))
                 group.create_task(self._pump(back, writer))
-        except* OSError:
-            pass
+        except* (OSError, asyncio.CancelledError):
+            pass  # asyncio's streams want no cancelled task
         finally:
             for each in (writer, out):
                 if each is not None:

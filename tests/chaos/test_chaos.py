@@ -1,0 +1,63 @@
+"""Chaos in small: real agents, real faults, and a referee that must find nothing.
+
+For more of it, and other seeds: `python -m tests.chaos.driver --help`.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import driver
+from tests.chaos.driver import Outcome
+from tests.chaos.plan import Plan
+from tests.support.postgres import PostgresServer
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(420)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder; its name is told when a test fails."""
+    place = tmp_path / "chaos"
+    place.mkdir()
+    return place
+
+
+def told(outcome: Outcome) -> str:
+    print(outcome)
+    return f"see {outcome.folder}\n{outcome}"
+
+
+async def test_nothing_is_lost_doubled_or_left_over(folder: Path) -> None:
+    outcome = await driver.chaos(Plan(seed=1, tasks=30, minutes=0.75), folder)
+
+    assert not outcome.violations, told(outcome)
+    assert outcome.faults.total() > 20, told(outcome)
+
+
+async def test_nothing_is_lost_doubled_or_left_over_on_postgres(
+    folder: Path, postgres: PostgresServer
+) -> None:
+    url = postgres.create_database("chaos")
+
+    outcome = await driver.chaos(Plan(seed=2, tasks=40, minutes=0.75), folder, url)
+
+    assert not outcome.violations, told(outcome)
+    assert outcome.faults.total() > 20, told(outcome)
+
+
+async def test_exclusive_tasks_do_not_overlap_while_their_machine_is_cut_off(folder: Path) -> None:
+    plan = Plan(seed=3, tasks=12, exclusive=True, minutes=0.75)
+
+    outcome = await driver.chaos(plan, folder)
+
+    assert not outcome.violations, told(outcome)
+    assert outcome.faults["long hole"] > 0, told(outcome)
+
+
+async def test_the_referee_finds_out_when_nothing_is_fenced(folder: Path) -> None:
+    plan = Plan(seed=4, tasks=12, exclusive=True, fence=False, minutes=0.75)
+
+    outcome = await driver.chaos(plan, folder)
+
+    assert {v.kind for v in outcome.violations} & {"overlap", "double end"}, told(outcome)
