@@ -10,8 +10,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BOX = Machine(slots=4, gpus=("0", "1"), cpus=8, memory_mb=64_000)
 
 
-def offer(name: str, passed: timedelta | None = None, **needs: int) -> Offer:
-    return Offer(name, Needs(**needs), NOW - passed if passed is not None else None)
+def offer(name: str, passed: timedelta | None = None, *, gpus: int = 0) -> Offer:
+    return Offer(name, Needs(gpus=gpus), NOW - passed if passed is not None else None)
 
 
 def chosen(used: list[Used], *offers: Offer) -> str | None:
