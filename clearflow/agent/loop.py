@@ -237,6 +237,7 @@ class Agent:
         self.say(f"{shown(task.job.name)} ({task.job.task_id}): {outcome or 'lost'}")
         if outcome is None:
             self._help(self._lost(task))
+        self.taker.freed()
         if outcome == "yield":
             asyncio.get_running_loop().call_later(0.2, self.stir, task.job.queue)
         else:

@@ -27,10 +27,14 @@ SOON = timedelta(seconds=1)  # how far the estimate of the server's time may be 
 
 @dataclass
 class Line:
-    """A queue as its agent knows it. `stirred`: there may be something to take."""
+    """A queue as its agent knows it.
+
+    `stirred`: there may be something to take. `unfit`: the last time there was, none of it fitted.
+    """
 
     queue: Queue
     stirred: bool = True
+    unfit: bool = False
 
 
 class Taker:
@@ -79,6 +83,11 @@ class Taker:
             if queue is None or name == queue:
                 line.stirred = True
 
+    def freed(self) -> None:
+        """A task has ended: what did not fit may do so now."""
+        for line in self.lines.values():
+            line.stirred = line.stirred or line.unfit
+
     async def take_one(self) -> bool:
         """Take the first task that fits, in this agent's order of queues. False for none."""
         used = self._used()
@@ -97,6 +106,7 @@ class Taker:
                 await self._forget(name)
                 continue
             due = self._due(offered)
+            line.unfit = bool(due)
             if await self._take_from(name, due):
                 line.stirred = True
                 self._last_queue = name
