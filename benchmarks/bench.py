@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.costs import family
 from clearflow._prefect import deployments, pools, runs
 from clearflow._prefect.connection import Connection
 from clearflow._prefect.http import Api
@@ -84,6 +85,15 @@ class Started:
             raise RuntimeError(f"{self.name} has ended with code {code}:\n{said[-3000:]}")
         return text in said
 
+    def lose_power(self) -> None:
+        """End it and everything it has started at once, as if its machine was switched off."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGSTOP)
+            for pid in reversed(family(self.pid)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
     def kill(self) -> None:
         """End it and whatever is in its process group, at once."""
         with contextlib.suppress(ProcessLookupError):
@@ -123,14 +133,14 @@ class Bench:
         self.started.append(started)
         return started
 
-    def agent(self, queue: str, name: str = "agent", slots: int = 1, **env: str) -> Started:
-        """A clearflow agent, ready for tasks."""
-        command = [sys.executable, "-c", _AGENT, POOL, name, str(slots), queue]
+    def agent(self, queue: str, name: str = "agent", **env: str) -> Started:
+        """A clearflow agent with one slot, ready for tasks."""
+        command = [sys.executable, "-c", _AGENT, POOL, name, "1", queue]
         started = self.start(name, command, self.env(**env))
         wait_until(lambda: started.has_said(f"agent {name} serves"), 60, what=f"{name} to serve")
         return started
 
-    def stock_worker(self, pool: str, limit: int | None = None, **env: str) -> Started:
+    def stock_worker(self, pool: str, limit: int = 0, **env: str) -> Started:
         """A Prefect `process` worker, as `prefect worker start` starts it."""
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool]
         command += ["--type", "process", "--name", f"worker-{pool}"]

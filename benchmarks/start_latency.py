@@ -21,8 +21,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import POOL, Bench, Report, Row, bench, deployment, ended, queue
-from benchmarks.bench import stock_pool, summary, until
+from benchmarks.bench import (
+    POOL,
+    Bench,
+    Report,
+    Row,
+    bench,
+    deployment,
+    ended,
+    queue,
+    stock_pool,
+    summary,
+    until,
+)
 from clearflow._prefect import runs
 from clearflow._prefect.http import Api
 from clearflow.words import lifecycle
@@ -91,8 +102,8 @@ async def _prepare(made: Bench, api: Api, arm: str) -> str:
         return await deployment(api, "first_line", POOL, name, job_variables=variables)
     pool = arm.replace(", ", "-").replace(" ", "")
     await stock_pool(api, pool)
-    env = {"PREFECT_WORKER_QUERY_SECONDS": "1"} if arm == EVERY_SECOND else {}
-    await asyncio.to_thread(made.stock_worker, pool, **env)
+    seconds = "1" if arm == EVERY_SECOND else "10"
+    await asyncio.to_thread(lambda: made.stock_worker(pool, PREFECT_WORKER_QUERY_SECONDS=seconds))
     return await deployment(api, "first_line", pool)
 
 

@@ -1,0 +1,136 @@
+"""Two hundred idle agents on one server, one task: is it claimed soon, and by how few requests.
+
+The agents are coroutines of one process with the real code, from the event stream to the claim;
+only the launcher is replaced, so that nothing is started. Counted are the requests for tasks
+between the enqueue and three seconds later, by all agents together, and the processor time of
+the server in these seconds. Everything shares this machine's processors, the agents' side too.
+
+Bars: claimed within 1 s, at most 20 requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from benchmarks.bench import POOL, Bench, Report, Row, bench, deployment, queue, summary, until
+from benchmarks.costs import cpu_seconds
+from benchmarks.start_latency import enqueue
+from clearflow._prefect.http import Api
+from clearflow.agent.loop import Agent
+from clearflow.agent.options import AgentOptions
+from clearflow.clock import parse
+from clearflow.runtimes.rundir import RunDir
+from clearflow.words.models import Machine
+
+_WINDOW = 3.0
+
+
+class CountingApi(Api):
+    """Notes when it asks for tasks."""
+
+    asks: list[float]
+
+    async def request(self, method: str, path: str, *args: Any, **more: Any) -> Any:
+        if path.endswith("/get_scheduled_flow_runs"):
+            self.asks.append(time.time())
+        return await super().request(method, path, *args, **more)
+
+
+class NoLauncher:
+    """In the place of the launcher: what is claimed is not started."""
+
+    async def start(self) -> None:
+        return
+
+    async def launch(self, folder: RunDir) -> None:
+        folder.lock()  # as a supervisor does, so that the task is not taken for lost
+
+    def close(self) -> None:
+        return
+
+
+def run(count: int = 200, times: int = 5) -> Report:
+    with bench() as made:
+        os.environ["CLEARFLOW_HOME"] = str(made.folder / "herd")
+        found = asyncio.run(_measure(made, count, times))
+    numbers = {what: summary(values) for what, values in found.items()}
+    claimed, asks, cpu = numbers["claimed"], numbers["asks"], numbers["cpu"]
+    rows = [
+        Row(
+            f"{count} idle agents, one task queued: claimed, worst of {times}",
+            f"{claimed['max']:.2f} s (median {claimed['median']:.2f} s)",
+            "≤ 1 s",
+            claimed["max"] <= 1.0,
+        ),
+        Row(
+            f"{count} idle agents, one task queued: requests for tasks, worst of {times}",
+            f"{asks['max']:.0f} (median {asks['median']:.0f})",
+            "≤ 20",
+            asks["max"] <= 20,
+            beside=f"server: {cpu['median']:.2f} s of processor time in {_WINDOW:g} s",
+        ),
+    ]
+    return Report("herd", rows, numbers)
+
+
+async def _measure(made: Bench, count: int, times: int) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {"claimed": [], "asks": [], "cpu": []}
+    async with made.api() as api:
+        await queue(api, "herd")
+        deployment_id = await deployment(api, "first_line", POOL, "herd")
+        async with _herd(made, count) as asks:
+            for _ in range(times):
+                await asyncio.sleep(5)
+                cpu, started = cpu_seconds(made.server.pid), time.time()
+                run_id = await enqueue(api, deployment_id, True, {"stamp": ""})
+                await asyncio.sleep(_WINDOW)
+                states = await api.get("/flow_run_states/", flow_run_id=run_id)
+                taken = [parse(s["timestamp"]) for s in states if s["type"] == "PENDING"]
+                found["claimed"].append(min(t.timestamp() for t in taken) - started)
+                found["asks"].append(sum(started <= at for at in asks))
+                found["cpu"].append(cpu_seconds(made.server.pid) - cpu)
+    return found
+
+
+@asynccontextmanager
+async def _herd(made: Bench, count: int) -> AsyncIterator[list[float]]:
+    """Agents that are all idle and connected; gives the times at which they ask for tasks."""
+    asks: list[float] = []
+    serving: list[str] = []
+    few = asyncio.Semaphore(8)
+
+    async def live(number: int) -> None:
+        async with CountingApi(made.connection, give_up_after=None) as api:
+            api.asks = asks
+            options = AgentOptions(pool=POOL, queues=("herd",))
+            agent = Agent(api, options, f"agent-{number}", Machine(), say=serving.append)
+            agent.launcher = NoLauncher()  # type: ignore[assignment]
+            async with few:  # a machine room is not switched on in one moment
+                alive = asyncio.create_task(agent.run())
+                await until(lambda: agent.heart.last_beat, what="an agent to start")
+                await asyncio.sleep(0.5)
+            await alive
+
+    agents = [asyncio.create_task(live(number)) for number in range(count)]
+    try:
+        await until(
+            lambda: sum("serves" in text for text in serving) == count,
+            timeout=600,
+            what="all agents to serve",
+        )
+        before = -1
+        while before != len(asks):  # until nobody asks any more because it has just come
+            before = len(asks)
+            await asyncio.sleep(5)
+        yield asks
+    finally:
+        for agent in agents:
+            agent.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*agents, return_exceptions=True)
