@@ -260,9 +260,11 @@ class Chaos:
         await asyncio.gather(*self._helpers)
         self.note("no fault is left")
         with contextlib.suppress(WaitedTooLong):
-            await self._until_ended(CALM)  # else the referee finds the loss
+            await self._until_ended(CALM if self.plan.fence else 40)  # else it is a loss
         with contextlib.suppress(WaitedTooLong):
-            await wait_until_async(self._nothing_left, 60, what="the agents to be idle")
+            await wait_until_async(
+                self._nothing_left, 60 if self.plan.fence else 10, what="the agents to be idle"
+            )
 
     async def _nothing_left(self) -> bool:
         return not any(post.left() for post in self.posts)
