@@ -19,7 +19,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from benchmarks.bench import POOL, Bench, Report, Row, bench, deployment, queue, summary
+from benchmarks.bench import POOL, Bench, Report, Row, bench, bulk, deployment, queue, summary
 from clearflow import clock
 from clearflow._prefect import seam
 from clearflow._prefect.http import Api
@@ -67,8 +67,7 @@ async def _fill(made: Bench, waiting: int) -> list[str]:
         places = [first + timedelta(seconds=0.1) * number for number in range(waiting)]
         for start in range(0, waiting, _BULK):
             body = [_waiting(place) for place in places[start : start + _BULK]]
-            path = f"/deployments/{deployment_id}/create_flow_run/bulk"
-            ids += [r["flow_run_id"] for r in (await api.post(path, body))["results"]]
+            ids += await bulk(api, deployment_id, body)
         return ids
 
 
@@ -79,7 +78,7 @@ def _waiting(place: Any) -> dict[str, Any]:
         "message": str(Note("queued by a benchmark", since=place)),
         "state_details": {"scheduled_time": place.isoformat()},
     }
-    return {"state": state, "parameters": {"stamp": ""}, "enforce_parameter_schema": False}
+    return {"state": state, "parameters": {"stamp": ""}}
 
 
 def _measure(ids: list[str], times: int) -> dict[str, list[float]]:

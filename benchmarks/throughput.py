@@ -20,6 +20,7 @@ from benchmarks.bench import (
     Report,
     Row,
     bench,
+    bulk,
     deployment,
     queue,
     stock_pool,
@@ -75,16 +76,17 @@ async def _rate(api: Api, folder: Path, deployment_id: str, count: int, state: s
         {
             "state": {"type": "SCHEDULED", "name": state},
             "parameters": {"stamp": str(folder / str(number))},
-            "enforce_parameter_schema": False,
         }
         for number in range(count)
     ]
-    await api.post(f"/deployments/{deployment_id}/create_flow_run/bulk", body)
+    await bulk(api, deployment_id, body)
 
     def stamps() -> list[float]:
         texts = [file.read_text() for file in folder.iterdir()]
         found = [float(text) for text in texts if text]
         return found if len(found) == count else []
 
-    found = await until(stamps, timeout=60 + 20 * count, every=0.1, what="all flows to run")
+    found: list[float] = await until(
+        stamps, timeout=60 + 20 * count, every=0.1, what="all flows to run"
+    )
     return (count - 1) / (max(found) - min(found))
