@@ -180,7 +180,8 @@ class Chaos:
         deadline = time.monotonic() + self.plan.minutes * 60
         for fault in self.plan.faults():
             await asyncio.wait({ended}, timeout=fault.after)
-            if ended.done() or time.monotonic() > deadline:
+            failed = any(t.done() for t in self._helpers)
+            if ended.done() or failed or time.monotonic() > deadline:
                 break
             if self._strike(fault):
                 self.outcome.faults[fault.kind] += 1
@@ -218,14 +219,20 @@ class Chaos:
         await asyncio.to_thread(self.server.kill)
         await asyncio.sleep(seconds / 2)
         self.note("server starts again")
-        await asyncio.to_thread(self.server.start)
+        # Its start takes seconds, and minutes on a machine that has much else to do.
+        await asyncio.to_thread(self.server.start, 300)
         self.note("server answers")
         self._server_up.set()
 
     def _help(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._helpers.add(task)
-        task.add_done_callback(self._helpers.discard)
+        task.add_done_callback(self._helped)
+
+    def _helped(self, task: asyncio.Task[None]) -> None:
+        """One that failed is kept: it is told when all are waited for."""
+        if task.cancelled() or task.exception() is None:
+            self._helpers.discard(task)
 
     async def _keep_agents(self) -> None:
         """Start again whoever has ended, a moment later."""
@@ -301,7 +308,7 @@ async def chaos(plan: Plan, folder: Path, database_url: str | None = None) -> Ou
 
 @contextlib.asynccontextmanager
 async def _started(server: PrefectServer) -> AsyncIterator[None]:
-    await asyncio.to_thread(server.start)
+    await asyncio.to_thread(server.start, 300)
     try:
         yield
     finally:
