@@ -58,9 +58,7 @@ async def ensure(
         "work_queue_name": queue,
         "entrypoint": entrypoint,
         "path": path,
-        "parameter_openapi_schema": dict(
-            parameters_schema or {"type": "object", "properties": {}}
-        ),
+        "parameter_openapi_schema": dict(parameters_schema or {"type": "object", "properties": {}}),
         "enforce_parameter_schema": False,
         "tags": list(tags),
         "labels": dict(labels or {}),

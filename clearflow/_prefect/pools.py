@@ -119,9 +119,7 @@ async def heartbeat(api: Api, pool: str, name: str, interval: float) -> None:
 async def workers(api: Api, pool: str) -> list[Worker]:
     found: list[Worker] = []
     while True:
-        page = await api.post(
-            f"{_pool(pool)}/workers/filter", {"limit": 200, "offset": len(found)}
-        )
+        page = await api.post(f"{_pool(pool)}/workers/filter", {"limit": 200, "offset": len(found)})
         found += [Worker.parse(w) for w in page]
         if len(page) < 200:
             return found

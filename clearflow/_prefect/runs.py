@@ -62,9 +62,7 @@ async def find(
     seen = 0
     while limit is None or seen < limit:
         size = PAGE if limit is None else min(PAGE, limit - seen)
-        page = await api.post(
-            "/flow_runs/filter", {**body, "limit": size, "offset": offset + seen}
-        )
+        page = await api.post("/flow_runs/filter", {**body, "limit": size, "offset": offset + seen})
         for item in page:
             yield Run.parse(item)
         if len(page) < size:
