@@ -268,7 +268,8 @@ def test_up_interrupted_while_the_server_starts_leaves_nothing(person: Person):
     process = person.starts("up")
     wait_until(lambda: local_server.find(person.folder))
     process.terminate()
-    assert process.wait(20) == 0
+    # Interrupted at any moment of its start, it ends by the signal or by itself.
+    assert process.wait(20) in {0, -2, 130}
     assert local_server.find(person.folder) is None
     assert not person.profiles_file.exists()
     assert process.stdout

@@ -50,8 +50,11 @@ async def test_subflows_have_runs_of_their_own(shared):
     assert [r["state"]["type"] for r in found] == ["COMPLETED"] * 3
     lines = await shared.console(run.id, "console")
     assert [x for x in lines if x.startswith("child")] == ["child 0", "child 1", "child 2"]
-    (doubled, *_) = [line for r in found for line in await shared.console(r["id"])]
-    assert doubled
+
+    async def told() -> list[str]:
+        return [line for r in found for line in await shared.console(r["id"])]
+
+    assert await wait_until_async(told, 30, what="the subflows' own lines")
 
 
 async def test_a_subflow_may_fail_alone(shared):
@@ -61,9 +64,14 @@ async def test_a_subflow_may_fail_alone(shared):
 @pytest.mark.parametrize("flow", ["in_threads", "in_processes", "asynchronous"])
 async def test_task_runners_and_coroutines(shared, flow):
     run = await completed(shared, flow)
-    found = await shared.api.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [run.id]}}})
-    assert found
-    assert {t["state"]["type"] for t in found} == {"COMPLETED"}
+    body = {"flow_runs": {"id": {"any_": [run.id]}}}
+
+    # Prefect records task runs from their events, some time after they have ended.
+    async def recorded() -> bool:
+        found = await shared.api.post("/task_runs/filter", body)
+        return bool(found) and {t["state_type"] for t in found} == {"COMPLETED"}
+
+    await wait_until_async(recorded, 30, what="the task runs to be recorded")
 
 
 @pytest.mark.parametrize("flow", ["generates", "generates_async"])
@@ -110,10 +118,14 @@ async def test_a_paused_flow_can_be_aborted(shared):
 async def test_a_flow_that_asks_for_input_gets_it(shared):
     run_id = await shared.enqueue("features.py:asks_for_input", "q")
     await shared.until(run_id, "paused")
-    answered = await shared.api.post(
-        f"/flow_runs/{run_id}/resume", {"run_input": {"value": "forty-two"}}
-    )
-    assert answered["status"] == "ACCEPT", answered
+
+    # The flow says what it asks for just after it has paused.
+    async def answered() -> bool:
+        body = {"run_input": {"value": "forty-two"}}
+        answer = await shared.api.post(f"/flow_runs/{run_id}/resume", body)
+        return answer["status"] == "ACCEPT"
+
+    await wait_until_async(answered, 30, what="the answer to be accepted")
     run = await shared.ended(run_id)
     assert run.state.type == "COMPLETED"
     assert "answer forty-two" in await shared.console(run_id, "console")

@@ -201,19 +201,22 @@ class Site:
         program: Sequence[str] = (sys.executable, "-c", AGENT),
         **options: Any,
     ) -> AgentProcess:
-        """Start an agent of this pool; by default its queues are made, and it is waited for."""
-        name = name or f"agent-{self.pool}-{next(self._numbers)}"
+        """Start an agent of this pool; by default its queues are made, and it is waited for.
+
+        With an empty name it names itself.
+        """
+        label = name or f"agent-{self.pool}-{next(self._numbers)}"
         told = {
             "pool": self.pool,
             "queues": list(queues),
-            "name": name,
+            "name": None if name == "" else label,
             "create_queues": True,
             "gpus": [],
             **options,
         }
         settings = QUICK | {"CLEARFLOW_HOME": str(home or self.folder / "home")}
         environment = {**self.env, **settings, **(env or {})}
-        started = AgentProcess(environment, self.folder / f"{name}.log", told, program)
+        started = AgentProcess(environment, self.folder / f"{label}.log", told, program)
         self.agents.append(started)
         return started.serving() if wait else started
 
@@ -347,7 +350,7 @@ class Client:
 @contextlib.asynccontextmanager
 async def client(site: Site) -> AsyncIterator[Client]:
     """Ask a site's server."""
-    async with Api(site.connection, give_up_after=20.0) as api:
+    async with Api(site.connection, give_up_after=120.0) as api:
         yield Client(site, api)
 
 
