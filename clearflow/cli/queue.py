@@ -242,7 +242,6 @@ def move(
     pool: Pool = None,
 ) -> None:
     """Move waiting tasks within their queue or to another. They keep the order they have."""
-    from clearflow._prefect import pools
     from clearflow.capture.owner import owner
     from clearflow.queues import moves
     from clearflow.tasks import find
@@ -252,8 +251,8 @@ def move(
             api, {"front": front, "back": back, "up": up, "down": down}, before, after, to
         )
         found = await find.several(api, tasks)
-        home = to or (where.anchor or found[0]).queue_shown or ""
-        queue = await pools.queue(api, (found[0].pool or pool_name(pool)), home)
+        name = to or (where.anchor or found[0]).queue_shown or ""
+        queue = await moves.home(api, found, found[0].pool or pool_name(pool), name)
         return await moves.move(api, found, where, queue=queue, by=owner(), progress=tell)
 
     with progress("moving") as tell:

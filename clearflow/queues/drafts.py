@@ -9,7 +9,7 @@ from clearflow._prefect import claims, runs
 from clearflow._prefect.holds import holding, label, not_waiting
 from clearflow._prefect.hops import hop_draft
 from clearflow._prefect.http import Api
-from clearflow._prefect.many import Progress, each, quiet
+from clearflow._prefect.many import WIDTH, Progress, each, quiet
 from clearflow.errors import Conflict, NotFound, Refused, Usage
 from clearflow.queues import line, moves
 from clearflow.words import lifecycle
@@ -28,7 +28,7 @@ async def dequeue(
             await held.draft(by)
         return run
 
-    return await each(tasks, one, progress)
+    return await each(tasks, one, progress, width=WIDTH)
 
 
 async def clear(api: Api, queue: Queue, *, by: str, progress: Progress = quiet) -> int:
@@ -39,25 +39,27 @@ async def clear(api: Api, queue: Queue, *, by: str, progress: Progress = quiet) 
     until = line.soon(api)
     total = await line.standing_before(api, queue.id, until)
     done, passed = 0, 0
+
+    async def one(run: Run) -> None:
+        nonlocal done, passed
+        try:
+            async with holding(api, run, by, "clearing the queue") as held:
+                await held.draft(by)
+            done += 1
+        except Refused:
+            passed += await _still_waits(api, run)
+        except NotFound:
+            return
+        progress(done, max(total, done))
+
     progress(done, total)
     while True:
         # Whoever becomes a draft leaves the line, so the next ones are at its head.
-        page = [
-            r
-            async for r in line.waiting(api, queue.id, before=until, limit=runs.PAGE, offset=passed)
-        ]
+        head = line.waiting(api, queue.id, before=until, limit=runs.PAGE, offset=passed)
+        page = [run async for run in head]
         if not page:
             return done
-        for run in page:
-            try:
-                async with holding(api, run, by, "clearing the queue") as held:
-                    await held.draft(by)
-                done += 1
-            except Refused:
-                passed += 1 if await _still_waits(api, run) else 0
-            except NotFound:
-                continue
-            progress(done, max(total, done))
+        await each(page, one, width=WIDTH)
 
 
 async def _still_waits(api: Api, run: Run) -> bool:

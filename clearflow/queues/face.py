@@ -127,9 +127,11 @@ class Queue:
         return seam.run(with_queue)
 
     def _move(self, tasks: tuple[Task, ...], spot: Spot, other: Task | None = None) -> None:
-        async def ask(api: Api, queue: models.Queue) -> list[Run]:
-            anchor = (await resolve(api, [_id(other)]))[0] if other is not None else None
+        async def ask(api: Api) -> list[Run]:
             found = await resolve(api, map(_id, tasks))
+            anchor = (await resolve(api, [_id(other)]))[0] if other is not None else None
+            queue = await moves.home(api, found, self.pool, self.name)
             return await moves.move(api, found, Where(spot, anchor), queue=queue, by=owner())
 
-        self._ask(ask)
+        if tasks:
+            seam.run(ask)

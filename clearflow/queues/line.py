@@ -18,6 +18,8 @@ from clearflow.errors import Usage
 from clearflow.words import lifecycle, order
 from clearflow.words.models import SCHEDULED, Run
 
+# There is room without end in front of a line, and chance needs some.
+_IN_FRONT = timedelta(milliseconds=100)
 _WAITING = {"state": {"type": {"any_": [SCHEDULED]}}}
 
 
@@ -115,51 +117,62 @@ async def standing_before(api: Api, queue_id: str, place: datetime) -> int:
     return await runs.count(api, _between(None, place), queue_id=queue_id)
 
 
-async def predecessor(api: Api, queue_id: str, run: Run, skip: Collection[str] = ()) -> Run | None:
-    """Who stands in front of a task, those to skip left out; None at the head of the line."""
+async def ahead(
+    api: Api, queue_id: str, run: Run, count: int = 1, skip: Collection[str] = ()
+) -> list[Run]:
+    """The last so many who stand in front of a task, in order, those to skip left out."""
     assert run.place is not None
     # Prefect sorts by place in one direction only, so the end of what comes before is counted.
     index = await standing_before(api, queue_id, run.place)
-    size = 8 + len(skip)
-    offset = max(0, index - size)
+    size = 8 + count + len(skip)
     while True:
+        offset = max(0, index - size)
         page = waiting(api, queue_id, before=run.place, offset=offset, limit=index - offset + 8)
         others = [r async for r in page if r.id != run.id and r.id not in skip]
-        if others:
-            return others[-1]
-        if offset == 0:
-            return None
-        offset = max(0, offset - 10 * size)
+        if len(others) >= count or offset == 0:
+            return others[-count:]
+        size *= 8
 
 
-async def successor(api: Api, queue_id: str, run: Run, skip: Collection[str] = ()) -> Run | None:
-    """Who stands behind a task, those to skip left out; None at the back of the line."""
-    assert run.place is not None
-    async for other in waiting(api, queue_id, after=run.place, limit=8 + len(skip)):
-        if other.id != run.id and other.id not in skip and (other.place or run.place) >= run.place:
-            return other
-    return None
+async def behind(
+    api: Api, queue_id: str, run: Run, count: int = 1, skip: Collection[str] = ()
+) -> list[Run]:
+    """The first so many who stand behind a task, in order, those to skip left out."""
+    page = waiting(api, queue_id, after=run.place, limit=8 + count + len(skip))
+    return [r async for r in page if r.id != run.id and r.id not in skip][:count]
 
 
 async def room(
     api: Api, queue_id: str, where: Where, count: int, moving: Collection[str] = ()
 ) -> Room:
     """Places for so many tasks at FRONT, BACK, BEFORE or AFTER; `moving` are their runs' ids."""
-    left: Run | None = None
-    right: Run | None = None
     match where.spot:
         case Spot.FRONT:
             head = waiting(api, queue_id, limit=8 + len(moving))
             right = await anext((r async for r in head if r.id not in moving), None)
+            return await room_between(api, queue_id, None, right, count, moving)
         case Spot.BEFORE:
-            right = where.beside
-            left = await predecessor(api, queue_id, right, moving)
+            before = await ahead(api, queue_id, where.beside, 1, moving)
+            left = before[0] if before else None
+            return await room_between(api, queue_id, left, where.beside, count, moving)
         case Spot.AFTER:
-            left = where.beside
-            right = await successor(api, queue_id, left, moving)
-    if right is None:
+            after = await behind(api, queue_id, where.beside, 1, moving)
+            right = after[0] if after else None
+            return await room_between(api, queue_id, where.beside, right, count, moving)
+    return Room([None] * count)
+
+
+async def room_between(
+    api: Api,
+    queue_id: str,
+    left: Run | None,
+    right: Run | None,
+    count: int,
+    moving: Collection[str] = (),
+) -> Room:
+    """Places for so many tasks between two neighbours; None for no neighbour on that side."""
+    if right is None or right.place is None:
         return Room([None] * count)
-    assert right.place is not None
     places = spread(left.place if left else None, right.place, count)
     if places is not None:
         return Room(places)
@@ -172,7 +185,7 @@ def spread(left: datetime | None, right: datetime, count: int) -> list[datetime]
     They are shifted together by chance, so that two people who move into the same gap at the same
     moment do not get the same place.
     """
-    step = order.GAP if left is None else (right - left) / (count + 1)
+    step = _IN_FRONT if left is None else (right - left) / (count + 1)
     if step < order.TICK * 4:
         # Too little for chance to play a part: only as many as fit exactly.
         if left is None or step < order.TICK:
@@ -185,28 +198,38 @@ def spread(left: datetime | None, right: datetime, count: int) -> list[datetime]
 async def _make_room(
     api: Api, queue_id: str, right: Run, count: int, moving: Collection[str]
 ) -> Room:
-    """Places for which neighbours in front have to be renumbered: rare, so it may list the line."""
-    line: list[tuple[Run | None, datetime]] = []
-    index: int | None = None
-    async for run in waiting(api, queue_id, before=right.place):
-        if run.id in moving or run.place is None:
-            continue
-        if run.id == right.id:
-            index = len(line)
-        line.append((run, run.place))
-    if index is None:
-        # It has left the line in the meantime; its place is as good as before.
-        index = len(line)
+    """Places in front of a task for which neighbours have to be renumbered, as few as can be."""
+    assert right.place is not None
+    end = await standing_before(api, queue_id, right.place)
+    size = 50 + len(moving)
+    while True:
+        start = max(0, end - size)
+        window = waiting(api, queue_id, before=right.place, offset=start, limit=end - start + 8)
+        stand = [r async for r in window if r.id not in moving]
+        room = _renumbered(stand, right, count, api.clock.now())
+        if start == 0 or not room.shifts or room.shifts[0].run.id != stand[0].id:
+            return room
+        # The gap may lie further in front.
+        size *= 8
+
+
+def _renumbered(stand: Sequence[Run], right: Run, count: int, now: datetime) -> Room:
+    """Room in front of `right` among those who stand in front of it."""
+    assert right.place is not None
+    line: list[tuple[Run | None, datetime]] = [(r, r.place) for r in stand if r.place is not None]
+    # Whoever has left the line in the meantime leaves its place, which is as good as before.
+    index = next((i for i, (r, _) in enumerate(line) if r and r.id == right.id), len(line))
     shifts: dict[str, Shift] = {}
     for number in range(index, index + count):
-        back = max(api.clock.now(), right.place or api.clock.now())
+        back = max(now, right.place)
         for position, place in order.insert([p for _, p in line], number, back):
             if position == number:
                 line.insert(number, (None, place))
                 continue
-            run_there = line[position][0]
-            line[position] = (run_there, place)
-            if run_there is not None:
-                shifts[run_there.id] = Shift(run_there, place)
+            neighbour = line[position][0]
+            line[position] = (neighbour, place)
+            if neighbour is not None:
+                shifts[neighbour.id] = Shift(neighbour, place)
     places = [place for run, place in line if run is None]
-    return Room(places, tuple(shifts.values()))
+    ordered = sorted(shifts.values(), key=lambda s: s.place)
+    return Room(places, tuple(ordered))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from clearflow._prefect import pools, runs
-from clearflow._prefect.holds import holding, label, not_waiting, settled
+from clearflow._prefect.holds import Held, holding, label, not_waiting, settled
 from clearflow._prefect.hops import hop
 from clearflow._prefect.http import Api
 from clearflow._prefect.many import Progress, each, quiet
 from clearflow.errors import NotFound, Refused, Usage
 from clearflow.queues import line
-from clearflow.queues.line import Spot, Where
+from clearflow.queues.line import Room, Spot, Where
 from clearflow.words import lifecycle
 from clearflow.words.models import Queue, Run
 
@@ -43,11 +45,14 @@ async def move(
     ordered = sorted(tasks, key=lambda r: (r.queue_id != queue.id, r.place or _FIRST))
     if where.spot in {Spot.UP, Spot.DOWN}:
         return await _step(api, ordered, where.spot, queue, by, progress)
+    text = f"moved {_words(where, queue, ordered)} by {by}"
     ids = {r.id for r in ordered}
-    room = await line.room(api, queue.id, where, len(ordered), ids)
+    looking = line.room(api, queue.id, where, len(ordered), ids)
+    if len(ordered) == 1:
+        return [await _alone(api, ordered[0], queue, looking, by, text)]
+    room = await looking
     await _shift(api, room.shifts, by)
     places = dict(zip((r.id for r in ordered), room.places, strict=True))
-    text = f"moved {_words(where, queue, ordered)} by {by}"
 
     async def one(run: Run) -> Run:
         return await place(api, run, queue, places[run.id], by, text)
@@ -58,10 +63,31 @@ async def move(
 async def place(api: Api, run: Run, queue: Queue, at: datetime | None, by: str, text: str) -> Run:
     """Take one task and put it at a place of this queue (None: the back). Its run there."""
     async with holding(api, run, by, "moving") as held:
-        if run.queue_id == queue.id:
-            await held.put(at, text)
-            return run
-        return await hop(held, queue, at, text)
+        return await _put(held, queue, at, text)
+
+
+async def _alone(
+    api: Api, run: Run, queue: Queue, looking: Coroutine[Any, Any, Room], by: str, text: str
+) -> Run:
+    """One task to a place that is still looked for: both at once is half the waiting."""
+    search = asyncio.ensure_future(looking)
+    try:
+        async with holding(api, run, by, "moving") as held:
+            room = await search
+            await _shift(api, room.shifts, by)
+            return await _put(held, queue, room.places[0], text)
+    finally:
+        search.cancel()
+        await asyncio.wait({search})
+        if not search.cancelled():
+            search.exception()
+
+
+async def _put(held: Held, queue: Queue, at: datetime | None, text: str) -> Run:
+    if held.run.queue_id == queue.id:
+        await held.put(at, text)
+        return held.run
+    return await hop(held, queue, at, text)
 
 
 async def rename(api: Api, run: Run, by: str) -> bool:
@@ -91,18 +117,19 @@ async def _step(
             hint="move it to the front or the back, or before or after a task of this queue",
         )
     ids = {r.id for r in ordered}
+    beside = line.ahead if up else line.behind
 
     async def one(run: Run) -> Run:
-        beside = line.predecessor if up else line.successor
         # Read again: those before it in this loop have moved.
         fresh = await runs.read(api, run.id) if len(ordered) > 1 else run
-        neighbour = await beside(api, queue.id, fresh)
-        if neighbour is None or neighbour.id in ids:
+        two = await beside(api, queue.id, fresh, 2)
+        passed = (two[-1] if up else two[0]) if two else None
+        if passed is None or passed.id in ids:
             return fresh
-        where = Where(Spot.BEFORE if up else Spot.AFTER, neighbour)
-        room = await line.room(api, queue.id, where, 1, {run.id})
-        await _shift(api, room.shifts, by)
-        return await place(api, fresh, queue, room.places[0], by, f"moved {spot} by {by}")
+        other = next((r for r in two if r is not passed), None)
+        left, right = (other, passed) if up else (passed, other)
+        looking = line.room_between(api, queue.id, left, right, 1, {run.id})
+        return await _alone(api, fresh, queue, looking, by, f"moved {spot} by {by}")
 
     return await each(ordered if up else ordered[::-1], one, progress)
 
@@ -142,8 +169,17 @@ def _words(where: Where, queue: Queue, tasks: Sequence[Run]) -> str:
     return f"{spot} of {queue.name}" if came else spot
 
 
-async def queue_of(api: Api, run: Run) -> Queue:
-    """The queue a task waits in. Raises NotFound when it has none, or the queue was deleted."""
-    if run.pool is None or run.queue_shown is None:
-        raise NotFound(f"{label(run)} belongs to no queue")
-    return await pools.queue(api, run.pool, run.queue_shown)
+async def home(api: Api, tasks: Sequence[Run], pool: str, name: str) -> Queue:
+    """The queue of this name, without a request when a task that waits there knows it.
+
+    Raises NotFound.
+    """
+    for run in tasks:
+        if (
+            run.queue_id
+            and run.pool == pool
+            and run.queue_shown == name
+            and not_waiting(run) is None
+        ):
+            return Queue(id=run.queue_id, name=name, pool=pool)
+    return await pools.queue(api, pool, name)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from clearflow._prefect import claims, runs
 from clearflow._prefect.holds import label
 from clearflow._prefect.http import Api
-from clearflow._prefect.many import Progress, each, quiet
+from clearflow._prefect.many import WIDTH, Progress, each, quiet
 from clearflow.errors import NotFound, Refused
 from clearflow.words.models import Run
 
@@ -33,4 +33,4 @@ async def abort(
                 raise Refused(f"{label(fresh)} has ended: {fresh.status(api.clock.now())}")
             return fresh
 
-    return await each(tasks, one, progress)
+    return await each(tasks, one, progress, width=WIDTH)
