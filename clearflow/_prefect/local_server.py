@@ -242,7 +242,7 @@ def _spawn(
             [
                 sys.executable,
                 "-m",
-                "prefect",
+                "clearflow._prefect.server",
                 "server",
                 "start",
                 f"--host={host}",

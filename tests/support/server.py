@@ -21,7 +21,8 @@ from tests.support.waiting import wait_until
 _TEMPLATE_FORMAT = 1
 """Raise it when the way the template is made changes."""
 
-_START = [sys.executable, "-m", "prefect", "server", "start"]
+# As `clearflow up` starts it: a stock server on SQLite freezes for a minute now and then.
+_START = [sys.executable, "-m", "clearflow._prefect.server", "server", "start"]
 
 QUIET: dict[str, str] = {
     "DO_NOT_TRACK": "1",
@@ -43,7 +44,7 @@ def free_port() -> int:
 
 
 class PrefectServer:
-    """`prefect server start` on a free port, with a home and a database of its own.
+    """Prefect's server on a free port, with a home and a database of its own.
 
     Without `database_url` it keeps SQLite in its home, starting from `template` when there is one.
     It listens on the same port with the same data through `kill`, `stop`, `start` and `restart`.
