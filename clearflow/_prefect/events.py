@@ -18,6 +18,7 @@ from websockets.typing import Subprotocol
 from clearflow import clock
 from clearflow._prefect.connection import Connection
 from clearflow._prefect.http import Api
+from clearflow.words.models import State
 
 FLOW_RUN = "prefect.flow-run."
 QUEUE_CHANGED = "clearflow.queue.changed"
@@ -33,6 +34,21 @@ class Event:
     payload: Mapping[str, Any]
     state_type: str | None = None
     occurred: datetime | None = None
+    id: str = ""
+
+    @property
+    def state(self) -> State | None:
+        """The state that a run has now, of an event that tells of a new one.
+
+        Its id is that of the event; it comes without its times and details.
+        """
+        told = self.payload.get("validated_state")
+        if self.run_id is None or not isinstance(told, Mapping):
+            return None
+        message = str(told.get("message") or "")
+        return State(
+            type=str(told["type"]), name=str(told.get("name")), message=message, id=self.id
+        )
 
     @property
     def run_id(self) -> str | None:
@@ -125,6 +141,7 @@ def _parse(data: Mapping[str, Any]) -> Event:
         payload=data.get("payload") or {},
         state_type=data["resource"].get("prefect.state-type"),
         occurred=clock.parse(data["occurred"]),
+        id=str(data.get("id") or ""),
     )
 
 

@@ -103,12 +103,20 @@ async def delete_queue(api: Api, pool: str, name: str) -> None:
 async def offered(
     api: Api, pool: str, queues: Sequence[str], *, limit: int, before: datetime | None = None
 ) -> list[Run]:
-    """What the server offers agents of these queues, in its order, within its limits."""
+    """What the server offers agents of these queues, in its order, within its limits.
+
+    Of their states it tells only the ids, and no messages: `Run.state` is without a note.
+    """
     body: dict[str, Any] = {"work_queue_names": [stored(q) for q in queues], "limit": limit}
     if before is not None:
         body["scheduled_before"] = before.isoformat()
     answer = await api.post(f"{_pool(pool)}/get_scheduled_flow_runs", body)
-    return [Run.parse({**o["flow_run"], "work_queue_id": o["work_queue_id"]}) for o in answer]
+    return [_offered(o["flow_run"], o["work_queue_id"]) for o in answer]
+
+
+def _offered(run: Mapping[str, Any], queue_id: str) -> Run:
+    state = {"type": run["state_type"], "name": run["state_name"], "id": run["state_id"]}
+    return Run.parse({**run, "work_queue_id": queue_id, "state": state})
 
 
 async def heartbeat(api: Api, pool: str, name: str, interval: float) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 
 from clearflow.words.names import rendezvous
 
-PER_AGENT = 0.01  # seconds between two agents that are woken by one enqueue
+PER_AGENT = 0.02  # seconds between two agents that are woken by one enqueue
+LAST_TURN = 3.0  # seconds after which every agent has had its turn
 # Events come before the commit they speak of, on a busy server by seconds: ask again after these.
 AGAIN = (0.2, 1.0, 4.0, 15.0)
 SWEEPERS = 5
@@ -20,16 +21,17 @@ def order(queues: Sequence[str], fairness: bool, last: str | None) -> list[str]:
     return [*queues[at:], *queues[:at]]
 
 
-def delay(agent: str, key: str, agents: int) -> float:
-    """How long an agent lets others go first after an enqueue, in seconds.
+def delay(agent: str, key: str, peers: Collection[str]) -> float:
+    """How long an agent lets its peers go first after an enqueue, in seconds.
 
-    One enqueue must not make every idle agent ask. Agents spread over time by their distance from
-    the task (rendezvous hashing), about PER_AGENT apart, and one that sees the task taken before
-    its turn does not ask. An agent alone does not wait.
+    One enqueue must not make every idle agent ask. Agents take turns in the order of their
+    distance from the task (rendezvous hashing), and one that sees the task taken before its turn
+    does not ask. The nearest does not wait. Peers that have ended, or have no slot free, let their
+    turns pass, so with many peers turns come faster.
     """
-    if agents <= 1:
-        return 0.0
-    return rendezvous(agent, key) * agents * PER_AGENT
+    own = rendezvous(agent, key)
+    nearer = sum(1 for peer in peers if peer != agent and rendezvous(peer, key) < own)
+    return nearer * min(PER_AGENT, LAST_TURN / max(len(peers), 1))
 
 
 def sweeps_often(agent: str, pool: str, online: Collection[str]) -> bool:

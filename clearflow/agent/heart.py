@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 from clearflow._prefect import pools, runs
 from clearflow._prefect.http import Api
 from clearflow.agent import choose
+from clearflow.agent.peers import Peers
 from clearflow.errors import ClearflowError
 from clearflow.queues import moves
 from clearflow.settings import settings
@@ -34,9 +35,10 @@ class Heart:
         name: str,
         mine: Callable[[], Collection[str]],
         beaten: Callable[[float], None],
+        peers: Peers,
     ) -> None:
         self._api, self._pool, self._name = api, pool, name
-        self._mine, self._beaten = mine, beaten
+        self._mine, self._beaten, self._peers = mine, beaten, peers
         self._quicken = asyncio.Event()
         self._no_sweep_before = 0.0
         self.last_beat = 0.0
@@ -54,8 +56,11 @@ class Heart:
         self._beaten(sent)
 
     def quicken(self) -> None:
-        """A task has come: from now on the server has to hear of this machine often."""
-        self._quicken.set()
+        """A task has come: from now on the server has to hear of this machine often.
+
+        The claim itself is a sign of life, and a task that starts has better use for the server.
+        """
+        asyncio.get_running_loop().call_later(settings().heartbeat / 10, self._quicken.set)
 
     def _due(self) -> float:
         """When the next heartbeat has to be sent, by what this agent has now."""
@@ -113,3 +118,4 @@ class Heart:
     async def count_agents(self) -> None:
         workers = await pools.workers(self._api, self._pool)
         self.online = {w.name for w in workers if w.online}
+        self._peers.keep(self.online)

@@ -10,6 +10,7 @@ from clearflow import agents
 from clearflow._prefect import events, pools
 from clearflow._prefect.events import CONNECTED, Event
 from clearflow.agent import choose
+from clearflow.agent.peers import CAME, LEFT
 from clearflow.agents import Wish
 from clearflow.errors import ClearflowError
 from clearflow.tasks import loss
@@ -27,7 +28,7 @@ class Listener:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._alarms: dict[str, list[asyncio.TimerHandle]] = {}
-        self._connected_before = False
+        self._connected_before = self._introduced = False
 
     async def listen(self) -> None:
         agent = self._agent
@@ -39,6 +40,8 @@ class Listener:
             elif event.name == agents.WISHED:
                 if event.payload.get("agent") == agent.name:
                     agent.wish(Wish(event.payload["wish"]))
+            elif event.name in {CAME, LEFT}:
+                agent.peers.hear(event)
             elif event.name == events.QUEUE_CHANGED:
                 await self._look_at_queues()
                 agent.stir()
@@ -58,6 +61,10 @@ class Listener:
             wish = await agents.wished(agent.api, agent.name)
             agent.wish(wish or Wish.RUN)
             await agent.heart.count_agents()
+            await agent.peers.look()
+            if not self._introduced:
+                await agent.peers.tell(CAME, agent.taker.pool["id"], list(agent.taker.lines))
+                self._introduced = True
             active = await loss.active_runs(agent.api, agent.options.pool)
             agent.heart.others = {r.id for r in active if r.note.agent != agent.name}
 
@@ -75,6 +82,7 @@ class Listener:
         queue = next(
             (n for n, line in agent.taker.lines.items() if line.queue.id == event.queue_id), None
         )
+        agent.taker.heard(run_id, event.state)
         if mine is not None and event.state_type in _LOOK:
             mine.tell(do="look")
         match event.state_type:
@@ -86,7 +94,8 @@ class Listener:
                     self._ask_soon(run_id, queue)
             case "PENDING" | "RUNNING":
                 self._calm(run_id)
-                if mine is None:
+                # A claim of one's own is told before the server has answered it.
+                if mine is None and (event.state is None or event.state.note.agent != agent.name):
                     agent.heart.others.add(run_id)
             case _:
                 self._calm(run_id)
@@ -104,14 +113,15 @@ class Listener:
         """Ask when it is this agent's turn; and again, as events come before their commit."""
         agent = self._agent
         self._calm(run_id)
-        first = choose.delay(agent.name, run_id, len(agent.heart.online))
+        first = choose.delay(agent.name, run_id, agent.peers.serving(queue))
         if first == 0.0:
             agent.stir(queue)
         loop = asyncio.get_running_loop()
         times = [first] if first else []
         times += [first + again for again in choose.AGAIN]
-        self._alarms[run_id] = [loop.call_later(t, agent.stir, queue) for t in times]
-        loop.call_later(times[-1] + 0.1, self._alarms.pop, run_id, None)
+        alarms = [loop.call_later(t, agent.stir, queue) for t in times]
+        alarms.append(loop.call_later(times[-1] + 0.1, self._alarms.pop, run_id, None))
+        self._alarms[run_id] = alarms
 
     def _calm(self, run_id: str) -> None:
         """Somebody has it: no need to ask for it."""

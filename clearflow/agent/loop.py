@@ -18,6 +18,7 @@ from clearflow.agent.heart import Heart
 from clearflow.agent.launch import Launcher, Running
 from clearflow.agent.listen import Listener
 from clearflow.agent.options import AgentOptions
+from clearflow.agent.peers import LEFT, Peers
 from clearflow.agent.slots import Used
 from clearflow.agent.take import SOON, Taker
 from clearflow.agents import AgentRecord, Wish
@@ -52,7 +53,8 @@ class Agent:
         self.record: AgentRecord | None = None
         self.folder = rundir.agent_folder(settings().home_path, name)
         self.launcher = Launcher(api.connection)
-        self.heart = Heart(api, options.pool, name, self._claims, self._beaten)
+        self.peers = Peers(api, options.pool, name)
+        self.heart = Heart(api, options.pool, name, self._claims, self._beaten, self.peers)
         self.status = "running"
         self.taker = Taker(api, options, name, machine, self._used, self._start)
         self._wake = asyncio.Event()
@@ -93,6 +95,7 @@ class Agent:
             self.launcher.close()
         if self.record is not None and not self.tasks:
             await agents.forget(self.api, self.record)
+            await self.peers.tell(LEFT, self.taker.pool["id"], ())
 
     async def _adopt(self) -> None:
         """Find again the tasks that run on since an agent of this name was here."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,10 +18,12 @@ from clearflow.agent.slots import Used
 from clearflow.errors import ClearflowError, NotFound
 from clearflow.runtimes.rundir import Job
 from clearflow.words import jobs, lifecycle
-from clearflow.words.models import Machine, Needs, Queue, Run
+from clearflow.words.models import SCHEDULED, Machine, Needs, Queue, Run, State
 from clearflow.words.notes import Note
 
 OFFERED = 20
+FRESH = 0.2  # seconds in which an offer is as good as another look
+REMEMBERED = 1000  # states of waiting runs
 SOON = timedelta(seconds=1)  # how far the estimate of the server's time may be behind
 
 
@@ -58,6 +60,7 @@ class Taker:
         self.lines: dict[str, Line] = {}
         self.pool: dict[str, Any] = {}
         self.next_due: datetime | None = None
+        self._states: dict[str, State] = {}  # of waiting runs, as events told
         self._passed: dict[str, datetime] = {}
         self._deployments: dict[str | None, dict[str, Any]] = {}
         self._last_queue: str | None = None
@@ -83,6 +86,14 @@ class Taker:
             if queue is None or name == queue:
                 line.stirred = True
 
+    def heard(self, run_id: str, state: State | None) -> None:
+        """An event told the state of a run: it need not be asked for when the run is offered."""
+        self._states.pop(run_id, None)
+        if state is not None and state.type == SCHEDULED:
+            self._states[run_id] = state
+            if len(self._states) > REMEMBERED:
+                del self._states[next(iter(self._states))]
+
     def freed(self) -> None:
         """A task has ended: what did not fit may do so now."""
         for line in self.lines.values():
@@ -107,7 +118,7 @@ class Taker:
                 continue
             due = self._due(offered)
             line.unfit = bool(due)
-            if await self._take_from(name, due):
+            if await self._take_from(name, due, time.monotonic()):
                 line.stirred = True
                 self._last_queue = name
                 return True
@@ -129,7 +140,7 @@ class Taker:
             self.next_due = min(first, self.next_due or first)
         return [r for r in offered if r.place is None or r.place <= horizon]
 
-    async def _take_from(self, queue: str, due: list[Run]) -> bool:
+    async def _take_from(self, queue: str, due: list[Run], asked: float) -> bool:
         now = self.api.clock.now()
         wanted = {r.id: await self._variables(r) for r in due}
         offers = [slots.Offer(r.id, Needs.parse(wanted[r.id]), self._passed.get(r.id)) for r in due]
@@ -138,7 +149,8 @@ class Taker:
         while (offer := slots.choose(self.machine, used, offers, now)) is not None:
             passed = slots.passed_over(offers, offer, self._passed, now)
             self._passed = {k: v for k, v in passed.items() if k in by_id}
-            if await self.claim(queue, by_id[offer.run_id]):
+            run = await self._as_it_stands(by_id[offer.run_id], asked)
+            if run is not None and lifecycle.is_waiting(run) and await self.claim(queue, run):
                 return True
             offers = [o for o in offers if o.run_id != offer.run_id]
         return False
@@ -156,14 +168,23 @@ class Taker:
     def template(self) -> dict[str, Any]:
         return self.pool.get("base_job_template") or {}
 
-    async def claim(self, queue: str, offered: Run) -> bool:
-        """Take one task, and have a supervisor run it. False when somebody else was faster."""
+    async def _as_it_stands(self, offered: Run, asked: float) -> Run | None:
+        """A run with its state: read, unless the offer is of this moment and the state is known."""
+        known = self._states.get(offered.id)
+        if (
+            known is not None
+            and offered.state is not None
+            and known.id == offered.state.id
+            and time.monotonic() - asked < FRESH
+        ):
+            return replace(offered, state=known)
         try:
-            run = await runs.read(self.api, offered.id)
+            return await runs.read(self.api, offered.id)
         except NotFound:
-            return False
-        if not lifecycle.is_waiting(run):
-            return False
+            return None
+
+    async def claim(self, queue: str, run: Run) -> bool:
+        """Take one task, and have a supervisor run it. False when somebody else was faster."""
         write = lifecycle.claimed(run, self.name, lifecycle.claim_token())
         claimed_at = time.monotonic()
         taken, deployment = await asyncio.gather(
