@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ class Control:
     A thread reads it, so that the supervisor can say something without being asked.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._channel = Channel(sock)
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
         self._sending, self._asking = threading.Lock(), threading.Lock()
         self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.on_suspended: Callable[[dict[str, Any]], None] = lambda state: None
@@ -84,10 +84,8 @@ class Control:
             return {}
 
 
-def enter(
-    supervisor: int, token: str, out: int, env: Mapping[str, str], folder: Path | None
-) -> None:
-    """Become the task's process: own session, own output, own environment."""
+def enter(supervisor: int, out: int) -> None:
+    """Become a process of its own: own session, own output."""
     os.setsid()
     process.die_with_parent(supervisor)
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGHUP):
@@ -100,12 +98,27 @@ def enter(
     for stream in (sys.stdout, sys.stderr):
         # A pipe would make Python hold lines back until a buffer is full.
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def wait_and_run(control: socket.socket) -> int:
+    """Run the task that the supervisor names, as soon as it names one.
+
+    Returns the exit code of this process: 0 when the supervisor ends without a task.
+    """
+    channel = Channel(control)
+    try:
+        begin = channel.receive()
+    except (EOFError, OSError):
+        return 0
+    job = RunDir(Path(begin["claim"])).job()
+    if job is None:
+        return 0
     os.environ.clear()
-    os.environ.update(env)
-    process.mark(token)
+    os.environ.update(begin["env"])
+    process.mark(job.token)
     process.set_title("cf-task")
-    if folder is not None:
-        os.chdir(folder)
+    os.chdir(begin["folder"])
+    return run(job, Control(channel), Path(begin["folder"]))
 
 
 def run(job: Job, control: Control, folder: Path) -> int:
@@ -248,7 +261,7 @@ def _load_flow(job: Job, flow_run: Any) -> Any:
 
 def main() -> int:
     """In an environment of its own: the supervisor has set up everything but the place."""
-    control = Control(socket.socket(fileno=int(sys.argv[1])))
+    control = Control(Channel(socket.socket(fileno=int(sys.argv[1]))))
     told = control.ask(ask="job")
     process.die_with_parent(int(told["supervisor"]))
     process.set_title("cf-task")

@@ -4,6 +4,8 @@ Importing Prefect takes longer than everything else between "enqueue" and the us
 So one small process does it once and forks: it has no threads, no event loop, no sockets but the
 one to its agent, and no user code. It ends with its agent; the supervisors do not.
 
+One supervisor is forked in advance, with the process of its task, and waits for a claim.
+
     python -m clearflow.supervisor.launcher FD
 
 FD is a SOCK_SEQPACKET socket: a packet in is the folder of a claim, a packet out its pid.
@@ -13,10 +15,24 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import signal
 import socket
 import sys
-from pathlib import Path
+from dataclasses import dataclass
+from typing import NoReturn
+
+from clearflow.runtimes.process import set_title
+
+REST = 0.25  # seconds after a start before the next supervisor is forked: the task goes first
+
+
+@dataclass
+class Spare:
+    """A supervisor that waits for its claim."""
+
+    pid: int
+    inbox: socket.socket
 
 
 def main() -> int:
@@ -26,15 +42,39 @@ def main() -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _warm_up()
     agent.send(b"ready")
+    spare: Spare | None = None
     while True:
+        if spare is None and not select.select([agent], [], [], REST)[0]:
+            spare = _fork(agent)
         request = agent.recv(65536)
         if not request:
             return 0
-        pid = os.fork()
-        if pid == 0:
-            agent.close()
-            return _supervise(Path(os.fsdecode(request)))
+        pid = _hand_over(request, spare) or _hand_over(request, _fork(agent))
+        spare = None
         agent.send(str(pid).encode())
+
+
+def _hand_over(request: bytes, spare: Spare | None) -> int | None:
+    """Give a claim to a supervisor; None when it has died."""
+    if spare is None:
+        return None
+    with spare.inbox:
+        try:
+            spare.inbox.send(request)
+        except OSError:
+            return None
+    return spare.pid
+
+
+def _fork(agent: socket.socket) -> Spare:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        agent.close()
+        ours.close()
+        _supervise(theirs)
+    theirs.close()
+    return Spare(pid, ours)
 
 
 def _warm_up() -> None:
@@ -44,7 +84,6 @@ def _warm_up() -> None:
     import prefect.main  # noqa: F401
 
     from clearflow._prefect import lean, private  # noqa: F401
-    from clearflow.runtimes.process import set_title
     from clearflow.supervisor import child, main  # noqa: F401
 
     private.warm_up()
@@ -54,11 +93,12 @@ def _warm_up() -> None:
     gc.freeze()
 
 
-def _supervise(folder: Path) -> int:
+def _supervise(inbox: socket.socket) -> NoReturn:
     from clearflow.supervisor import leave
     from clearflow.supervisor.main import run
 
-    return leave.at_once(run(folder))
+    set_title("cf-spare")
+    leave.at_once(run(inbox))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from dataclasses import replace
 from datetime import timedelta
@@ -44,36 +45,49 @@ from clearflow.words.models import FINAL, PAUSED, SCHEDULED, State
 UNSAID = "the Prefect UI"
 
 
-def run(folder: Path) -> int:
-    """The supervisor of the claim in this folder; in the task's process, the task.
+def run(inbox: socket.socket) -> int:
+    """The supervisor of the claim whose folder comes in a packet; in the task's process, the task.
 
-    Returns the exit code of the process it returns in.
+    Everything that does not depend on the claim is done before it comes. Returns the exit code of
+    the process it returns in: 0, too, when the launcher ends without a claim.
     """
-    rundir = RunDir(folder)
     spawn.waitable()
     os.setsid()
-    process.set_title("cf-supervisor")
     process.adopt_orphans()
-    # A second supervisor of one claim, or one that comes too late, has nothing to do.
-    if not folder.is_dir() or not rundir.lock():
-        return 0
-    job = rundir.job()
-    if job is None:
-        return 0
-    child, task = None, None
-    place = working_folder(job, rundir)
-    env = spawn.environment(job, place)
-    if warm(job):
+    task = None
+    try:
         # Before there is an event loop: the child must not inherit one.
-        try:
-            child = spawn.fork(job, rundir, env, place)
-        except spawn.InChild as inside:
-            task = inside.run
+        child = spawn.fork()
+    except spawn.InChild as inside:
+        task = inside.run
     if task is not None:
         # Here no exception is being handled, which would show in the task's tracebacks.
+        inbox.close()
         return task()
-    asyncio.run(Supervisor(rundir, job, env, place, child).supervise())
+    with inbox:
+        # One whose child has died is of no use; the launcher notices, and forks another.
+        folder = inbox.recv(65536) if child.stays_until(inbox) else b""
+    if folder:
+        process.set_title("cf-supervisor")
+        _supervise(RunDir(Path(os.fsdecode(folder))), child)
     return 0
+
+
+def _supervise(rundir: RunDir, waiting: spawn.Child) -> None:
+    # A second supervisor of one claim, or one that comes too late, has nothing to do.
+    if not rundir.path.is_dir() or not rundir.lock():
+        return
+    job = rundir.job()
+    if job is None:
+        return
+    place = working_folder(job, rundir)
+    env = spawn.environment(job, place)
+    child = waiting if warm(job) else None
+    if child is not None:
+        spawn.begin(child, rundir, env, place)
+    else:
+        spawn.dismiss(waiting)
+    asyncio.run(Supervisor(rundir, job, env, place, child).supervise())
 
 
 def warm(job: Job) -> bool:

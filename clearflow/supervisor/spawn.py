@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clearflow.runtimes import process
+from clearflow.runtimes import process, wire
 from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.supervisor import child, leave
 from clearflow.words.lifecycle import Exit
@@ -25,6 +26,15 @@ class Child:
     pid: int
     control: socket.socket
     output: int
+
+    def stays_until(self, news: socket.socket) -> bool:
+        """Wait for something to read; False when the process ends before that."""
+        handle = os.pidfd_open(self.pid)
+        try:
+            ready, _, _ = select.select([news.fileno(), handle], [], [])
+            return news.fileno() in ready
+        finally:
+            os.close(handle)
 
     async def wait(self) -> Exit:
         """How the process ended."""
@@ -50,10 +60,10 @@ class InChild(Exception):
         self.run = run
 
 
-def fork(job: Job, rundir: RunDir, env: Mapping[str, str], folder: Path) -> Child:
-    """Fork the task's process from this one, which has Prefect imported and no threads.
+def fork() -> Child:
+    """Fork the process of a task from this one, which has Prefect imported and no threads.
 
-    Raises InChild in the child.
+    It waits until `begin` says what it has to run. Raises InChild in the child.
     """
     ours, theirs = socket.socketpair()
     read, write = os.pipe()
@@ -62,16 +72,25 @@ def fork(job: Job, rundir: RunDir, env: Mapping[str, str], folder: Path) -> Chil
     if pid == 0:
         ours.close()
         os.close(read)
-        rundir.let_go()
-        child.enter(supervisor, job.token, write, env, folder)
+        child.enter(supervisor, write)
         os.close(write)
         inherited = frozenset(sys.modules)
-        raise InChild(
-            lambda: leave.after(lambda: child.run(job, child.Control(theirs), folder), inherited)
-        )
+        raise InChild(lambda: leave.after(lambda: child.wait_and_run(theirs), inherited))
     theirs.close()
     os.close(write)
     return Child(pid, ours, read)
+
+
+def begin(waiting: Child, rundir: RunDir, env: Mapping[str, str], folder: Path) -> None:
+    """Tell a forked process what it has to run. Raises OSError when it has died."""
+    told = {"claim": str(rundir.path), "env": dict(env), "folder": str(folder)}
+    waiting.control.sendall(wire.encode(told))
+
+
+def dismiss(waiting: Child) -> None:
+    """A forked process that is not needed: it ends when nobody is left to tell it anything."""
+    waiting.control.close()
+    os.close(waiting.output)
 
 
 def execute(job: Job, python: Path, env: Mapping[str, str]) -> Child:
