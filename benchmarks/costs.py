@@ -31,12 +31,16 @@ def cpu_seconds(pid: int) -> float:
     return total / os.sysconf("SC_CLK_TCK")
 
 
-def private_mb(pid: int) -> float:
-    """Memory of a process and its descendants that they share with nobody, in MB."""
+def memory_mb(pid: int) -> float:
+    """Memory of a process and its descendants, in MB.
+
+    What they share among each other counts once, as they are forked from each other; of what they
+    share with strangers (the interpreter's own code) everybody bears a part.
+    """
     total = 0
     for each in family(pid):
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{each}/smaps_rollup").read_text().splitlines():
-                if line.startswith(("Private_Clean:", "Private_Dirty:")):
+                if line.startswith("Pss:"):
                     total += int(line.split()[1])
     return total * 1024 / 1e6

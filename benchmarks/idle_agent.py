@@ -1,9 +1,9 @@
 """What an agent costs that has nothing to do: memory, processor time, requests.
 
-Agent and launcher are left alone for five minutes. Memory is what belongs to these processes
-alone (private clean and dirty pages), requests are counted by a proxy in front of the server, on
-which everything of the agent goes through, the event stream as one. Beside it at the same time,
-through a proxy of its own, Prefect's `process` worker at its defaults.
+Agent and launcher are left alone for five minutes. Memory is what the kernel calls proportional:
+pages that these processes share among each other, being forked, count once. Requests are counted
+by a proxy in front of the server, through which all of them go, the event stream as one. Beside
+it at the same time, through a proxy of its own, Prefect's `process` worker at its defaults.
 
 Bars: 200 MB, 3 s, 20 requests; stretch 120 MB, 1 s, 8 requests.
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from benchmarks.bench import Bench, Report, Row, bench, queue, stock_pool
-from benchmarks.costs import cpu_seconds, private_mb
+from benchmarks.costs import cpu_seconds, memory_mb
 
 _REQUEST = re.compile(rb"^([A-Z]+) (\S+) HTTP/1\.1\r$", re.MULTILINE)
 _SETTLE = 15.0  # seconds after its start in which an agent still gets to know its surroundings
@@ -82,7 +82,7 @@ def run(seconds: float = 300.0) -> Report:
 
     rows = [
         Row(
-            f"idle agent over {minutes}: private memory with its launcher",
+            f"idle agent over {minutes}: memory with its launcher",
             f"{ours.memory_mb:.0f} MB",
             "≤ 200 MB",
             ours.memory_mb <= 200,
@@ -126,7 +126,7 @@ async def _measure(made: Bench, seconds: float) -> tuple[Cost, Cost, list[str]]:
         await asyncio.sleep(seconds)
         costs = [
             Cost(
-                private_mb(pid),
+                memory_mb(pid),
                 cpu_seconds(pid) - before[pid][0],
                 len(proxy.requests) - before[pid][1],
             )
