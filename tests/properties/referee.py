@@ -66,7 +66,7 @@ class Referee:
                 continue
             self._seen[run] = len(history)
             last = history[-1]
-            if last.type == SCHEDULED:
+            if last.type == SCHEDULED and last.note.text != "planned for later":
                 assert last.place is None or last.place <= soon, "a waiting task is hidden"
             self._ends_stand(history)
             self._claims_stand(history)
@@ -98,10 +98,13 @@ class Referee:
         if len(history) < 2:
             return
         before, last = history[-2:]
+        if before.final:
+            return
         token = before.note.claim
         waited = [s.message for s in history[:-1] if s.type == SCHEDULED]
         put_back = before.type == PENDING and last.message in waited
-        if last.type == SCHEDULED and token is not None and not put_back:
+        retried = last.note.claim == token
+        if last.type == SCHEDULED and token is not None and not put_back and not retried:
             text = last.note.text
             if text.startswith("lost:"):
                 lost = token not in self._may_be_lost or self._may_be_lost[token]()

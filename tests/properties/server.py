@@ -55,13 +55,23 @@ class Clock:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._ticks = 0
+        self._start = self.START
+        self.ahead = 0.0  # of one server of several, on the same database
+
+    def restart(self) -> None:
+        """It is START again."""
+        self._start = self.START - timedelta(seconds=self._loop.moment)
 
     def now(self) -> datetime:
         self._ticks += 1
-        return self.peek()
+        return self.peek() + timedelta(seconds=self.ahead)
 
     def peek(self) -> datetime:
-        return self.START + timedelta(seconds=self._loop.moment, microseconds=self._ticks)
+        return self.at(self._loop.moment) + timedelta(microseconds=self._ticks)
+
+    def at(self, moment: float) -> datetime:
+        """The server's time at a moment of the loop."""
+        return self._start + timedelta(seconds=moment)
 
 
 class SeenClock(ServerClock):
@@ -119,6 +129,7 @@ class TwinServer(Server):
         self.transport = self._twin
 
     def reset(self, limit: int | None = None) -> None:
+        self.clock.restart()
         self._twin.runs.clear()
         self._twin.limit = limit
 
@@ -175,6 +186,7 @@ class RealServer(Server):
         shutil.rmtree(self._folder)
 
     def reset(self, limit: int | None = None) -> None:
+        self.clock.restart()
         with self._database:
             self._database.execute("DELETE FROM flow_run_input")
             self._database.execute("UPDATE flow_run SET state_id = NULL")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -147,12 +147,18 @@ class Lifecycle(RuleBasedStateMachine):
         self.world.pass_time(seconds)
 
     def teardown(self) -> None:
-        if hasattr(self, "world"):
-            try:
-                if not self.world.broken:
-                    self.world.settle()
-            finally:
-                self.world.close()
+        if not hasattr(self, "world"):
+            return
+        try:
+            if not self.world.broken:
+                self.world.settle()
+        except AssertionError:
+            self.world.broken = True
+            raise
+        finally:
+            if self.world.broken:
+                note("\n".join(self.world.log))
+            self.world.close()
 
 
 def profile(examples: int, steps: int) -> settings:

@@ -8,6 +8,7 @@ reaches the server, whose answer is lost, who is killed or cut off, and when tim
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -70,6 +71,7 @@ class Wire(httpx.AsyncBaseTransport):
 
     def __init__(self, world: World, machine: Machine | None) -> None:
         self._world, self._machine = world, machine
+        self.ahead = 0.0
         self.letter: Letter | None = None
         self.answer: asyncio.Future[None] | None = None
 
@@ -86,7 +88,7 @@ class Wire(httpx.AsyncBaseTransport):
             self.letter = None
         if verdict == "refused" or (self._machine is not None and self._machine.cut):
             raise httpx.ConnectError("nobody answers", request=request)
-        answer = await self._world.arrive(request)
+        answer = await self._world.arrive(request, self.ahead)
         if verdict == "unheard":
             raise httpx.ReadError("the answer is lost", request=request)
         if verdict == "slow":
@@ -96,6 +98,15 @@ class Wire(httpx.AsyncBaseTransport):
             finally:
                 self.answer = None
         return answer
+
+
+def _words(request: httpx.Request) -> str:
+    """What a request is about, for people."""
+    body = json.loads(request.content) if request.content else {}
+    state = body.get("state")
+    if isinstance(state, dict):
+        return f"writes {state['name']}, {state['message'].split(' [')[0]}"
+    return f"{request.method} {request.url.path[:16]}..{request.url.path[-12:]}"
 
 
 class Actor:
@@ -132,6 +143,7 @@ class World:
         self.actors: list[Actor] = []
         self.late: list[Letter] = []
         self.broken = False
+        self.log: list[str] = []
         self._arriving: set[asyncio.Task[Any]] = set()
         self.referee = Referee(server, limit, MAX_ATTEMPTS)
 
@@ -158,8 +170,10 @@ class World:
         if actor.done:
             return
         if actor.wire.answer is not None:
+            self._tell(actor, "hears")
             actor.wire.answer.set_result(None)
         elif actor.wire.letter is not None:
+            self._tell(actor, _words(actor.wire.letter.request), verdict)
             actor.wire.letter.verdict.set_result(verdict)
         else:
             self.pass_time(0.3)
@@ -188,6 +202,7 @@ class World:
         """It stops here and now; what it has sent may still arrive."""
         if actor.done:
             return
+        self._tell(actor, "is killed")
         actor.task.cancel()
         self._run(self._until_quiet())
         if actor.token is not None:
@@ -215,6 +230,7 @@ class World:
     def arrives_late(self, letter: Letter) -> None:
         self.late.remove(letter)
         if self.loop.time() - letter.sent <= ARRIVAL.total_seconds():
+            self._tell("late", _words(letter.request))
             self._run(self.arrive(letter.request))
         self.referee.look()
 
@@ -262,6 +278,9 @@ class World:
             actor.task.cancel()
         self._run(self._close())
 
+    def _tell(self, who: object, *what: str) -> None:
+        self.log.append(f"{self.loop.time():7.1f} {who}: {' '.join(what)}")
+
     # -- how it is done ----------------------------------------------------------------------
 
     async def _close(self) -> None:
@@ -289,14 +308,16 @@ class World:
                 actor.task.result()
         self.referee.look()
 
-    async def arrive(self, request: httpx.Request) -> httpx.Response:
-        """The server answers."""
+    async def arrive(self, request: httpx.Request, ahead: float = 0.0) -> httpx.Response:
+        """The server answers; one whose clock is so much ahead of that of the others."""
         if request.url.path.endswith("/workers/filter"):
             return httpx.Response(200, json=self._workers(), request=request)
 
         async def answered() -> httpx.Response:
+            self.server.clock.ahead = ahead
             response = await self.server.transport.handle_async_request(request)
             content = await response.aread()
+            self.server.clock.ahead = 0.0
             headers = {k: v for k, v in response.headers.items() if k == "content-type"}
             return httpx.Response(
                 response.status_code, content=content, headers=headers, request=request
@@ -308,11 +329,10 @@ class World:
         return await asyncio.shield(work)
 
     def _workers(self) -> list[dict[str, Any]]:
-        start = self.server.clock.START
         return [
             {
                 "name": m.name,
-                "last_heartbeat_time": (start + timedelta(seconds=m.beat)).isoformat(),
+                "last_heartbeat_time": self.server.clock.at(m.beat).isoformat(),
                 "status": "ONLINE",
             }
             for m in self.machines
