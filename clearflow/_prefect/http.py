@@ -21,6 +21,7 @@ from clearflow.errors import Conflict, NotFound, Refused, ServerError, Unauthori
 # milliseconds while another writer holds it, so we ask again at once.
 _RETRIED = {408, 429, 502, 503, 504}
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
+_FROZEN = 5.0  # seconds; a server that takes longer for an answer stood still
 
 
 class Api:
@@ -28,7 +29,8 @@ class Api:
 
     A request that the server does not answer, or answers with "try again", is repeated: for
     `give_up_after` seconds, or for ever when it is None (agents and supervisors outlive the
-    server). `on_answer(reachable)` is told of every change between answers and silence.
+    server). `on_change(answers)` is called when the server does not answer, and when it does
+    again, also after it took so long that others may not have been heard meanwhile.
     """
 
     def __init__(
@@ -37,14 +39,13 @@ class Api:
         *,
         give_up_after: float | None = 10.0,
         timeout: float = 30.0,
-        on_answer: Callable[[bool], None] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.connection = connection
         self.clock = ServerClock()
         self.requests = 0
         self._give_up_after = give_up_after
-        self._on_answer = on_answer
+        self.on_change: Callable[[bool], None] = lambda answers: None
         self._reachable = True
         headers = {"User-Agent": "clearflow", **connection.headers}
         if connection.key:
@@ -116,6 +117,7 @@ class Api:
         wait = _FIRST_WAIT
         while True:
             pause: float | None = None
+            asked = time.monotonic()
             try:
                 self.requests += 1
                 answer = await self._http.request(
@@ -129,11 +131,11 @@ class Api:
                     f" ({_words(error)})",
                     hint="is it running? `clearflow up` starts one here",
                 )
-                self._answered(False)
+                self._answers(False)
             else:
                 self.clock.observe_header(answer.headers.get("date"))
                 if answer.status_code not in _RETRIED:
-                    self._answered(True)
+                    self._answers(True, after=time.monotonic() - asked)
                     return _decoded(answer, method, path)
                 failure = ServerError(f"{method} {path}: the server answers {answer.status_code}")
                 pause = _retry_after(answer)
@@ -144,11 +146,10 @@ class Api:
                 raise failure
             await asyncio.sleep(pause)
 
-    def _answered(self, reachable: bool) -> None:
-        if reachable != self._reachable:
-            self._reachable = reachable
-            if self._on_answer:
-                self._on_answer(reachable)
+    def _answers(self, answers: bool, after: float = 0.0) -> None:
+        if answers != self._reachable or after > _FROZEN:
+            self._reachable = answers
+            self.on_change(answers)
 
 
 def _is_local(url: str) -> bool:

@@ -17,7 +17,7 @@ LONGEST = 25_000  # characters: what Prefect Cloud takes in one line
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a run's console or log."""
+    """One line of a run's console or log; `run_id` says of which, where it is a subflow's."""
 
     message: str
     at: datetime
@@ -25,6 +25,7 @@ class Line:
     logger: str = "console"
     task_run_id: str | None = None
     id: str = ""
+    run_id: str | None = None
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Line:
@@ -47,7 +48,7 @@ async def send(api: Api, run_id: str, lines: Sequence[Line]) -> None:
             "level": line.level,
             "message": line.message[:LONGEST],
             "timestamp": line.at.isoformat(),
-            "flow_run_id": run_id,
+            "flow_run_id": line.run_id or run_id,
         }
         if line.task_run_id:
             item["task_run_id"] = line.task_run_id

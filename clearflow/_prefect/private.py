@@ -48,14 +48,17 @@ Ask = Callable[[str, str, str], Verdict]
 Told = Callable[[str, str], None]
 
 
-def fence(run_id: str, ask: Ask, told: Told, sign: Callable[[str], str]) -> None:
+def fence(
+    run_id: str, ask: Ask, told: Told, sign: Callable[[str], str], settled: Callable[[], object]
+) -> None:
     """Have the flow engine ask before it writes a state of this run, and tell what it wrote.
 
     Only the holder of a claim may record how a task ended. The engine writes states itself, so
     it is asked to wait for the word of the supervisor, which holds the claim: `ask(type, name,
     message)`. Subflows have runs of their own and are not asked for. When the task is being
     aborted nothing is written, and the flow's cancellation hooks run. States that the flow itself
-    writes (it pauses, or goes on) only get their message signed: `sign(message)`.
+    writes (it pauses, or goes on) only get their message signed, by `sign(message)`, once
+    `settled()` returns: the server keeps what it knows of a pause where the engine writes its own.
     """
     sync_set = flow_engine.FlowRunEngine.set_state
     async_set = flow_engine.AsyncFlowRunEngine.set_state
@@ -96,7 +99,7 @@ def fence(run_id: str, ask: Ask, told: Told, sign: Callable[[str], str]) -> None
         told(result.type.value, result.name or "")
         return result
 
-    _sign_states(run_id, sign)
+    _sign_states(run_id, sign, settled)
     replace(flow_engine.FlowRunEngine, "set_state", set_state)
     replace(flow_engine.AsyncFlowRunEngine, "set_state", set_state_async)
 
@@ -115,13 +118,17 @@ def _reason(state: State[Any]) -> str:
     return state.message or ""
 
 
-def _sign_states(run_id: str, sign: Callable[[str], str]) -> None:
+def _sign_states(
+    run_id: str, sign: Callable[[str], str], settled: Callable[[], object]
+) -> None:
     sync_set = SyncPrefectClient.set_flow_run_state
     async_set = PrefectClient.set_flow_run_state
 
     def signed(flow_run_id: Any, state: State[Any]) -> None:
         if str(flow_run_id) == run_id:
             state.message = sign(state.message or "")
+            if state.is_paused():
+                settled()
 
     def set_state(self: Any, flow_run_id: Any, state: State[Any], force: bool = False) -> Any:
         signed(flow_run_id, state)
@@ -130,7 +137,7 @@ def _sign_states(run_id: str, sign: Callable[[str], str]) -> None:
     async def set_state_async(
         self: Any, flow_run_id: Any, state: State[Any], force: bool = False
     ) -> Any:
-        signed(flow_run_id, state)
+        await asyncio.to_thread(signed, flow_run_id, state)
         return await async_set(self, flow_run_id, state, force=force)
 
     replace(SyncPrefectClient, "set_flow_run_state", set_state)

@@ -82,6 +82,10 @@ class Heart:
         """The server answers again: everybody else needs a moment to be heard, too."""
         self._no_sweep_before = time.monotonic() + settings().outage_grace
 
+    def _may_lose(self) -> bool:
+        """Whether silence of others is theirs, and not the server's."""
+        return time.monotonic() >= self._no_sweep_before
+
     async def keep_sweeping(self) -> None:
         """Look for lost tasks while others have tasks: a few agents often, the rest seldom."""
         seldom = 6
@@ -97,12 +101,14 @@ class Heart:
                 if self.unnamed:
                     self.unnamed = False
                     await self._rename()
-                if self.others and time.monotonic() >= self._no_sweep_before:
+                if self.others and self._may_lose():
                     await self.sweep()
 
     async def sweep(self) -> None:
         await self.count_agents()
-        active = await loss.sweep(self._api, self._pool, by=self._name, mine=self._mine())
+        active = await loss.sweep(
+            self._api, self._pool, by=self._name, mine=self._mine(), may_lose=self._may_lose
+        )
         self.others &= set(active)
 
     async def _rename(self) -> None:

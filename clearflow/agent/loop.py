@@ -71,6 +71,7 @@ class Agent:
         if await agents.wished(self.api, self.name) is Wish.PAUSE:
             self.status = "paused"
         await asyncio.gather(self.launcher.start(), self.heart.beat(), self._adopt())
+        self.api.on_change = self._server_changed
         listener = Listener(self)
         loops = [
             asyncio.create_task(loop)
@@ -107,6 +108,13 @@ class Agent:
         await loss.lose_dead(self.api, self.folder, by=self.name)
         known = {t.job.token for t in self.tasks.values()}
         await loss.lose_forgotten(self.api, self.options.pool, self.name, known)
+
+    def _server_changed(self, answers: bool) -> None:
+        if answers:
+            self.heart.outage_over()
+            self.say("the Prefect server answers again")
+        else:
+            self.say("the Prefect server does not answer; tasks run on, and I keep trying")
 
     # -- being asked -------------------------------------------------------------------------
 

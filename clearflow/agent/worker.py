@@ -51,18 +51,23 @@ class ClearflowWorker(BaseWorker[BaseJobConfiguration, BaseVariables, BaseWorker
         from clearflow._prefect.http import Api
         from clearflow.agent.main import serve
         from clearflow.agent.options import AgentOptions
+        from clearflow.errors import ClearflowError
 
-        async with Api(connection()) as api:
-            await pools.ensure(api, self.pool_name, self.get_default_base_job_template())
-        options = AgentOptions(
-            pool=self.pool_name,
-            queues=self.queues_in_order,
-            name=self.asked_name,
-            slots=self.slots,
-            create_queues=True,
-            idle_timeout=0.5 if run_once else None,
-        )
-        await serve(options, say=printer)
+        try:
+            async with Api(connection()) as api:
+                await pools.ensure(api, self.pool_name, self.get_default_base_job_template())
+            options = AgentOptions(
+                pool=self.pool_name,
+                queues=self.queues_in_order,
+                name=self.asked_name,
+                slots=self.slots,
+                create_queues=True,
+                idle_timeout=0.5 if run_once else None,
+            )
+            await serve(options, say=printer)
+        except ClearflowError as error:
+            hint = f"\nhint: {error.hint}" if error.hint else ""
+            raise SystemExit(f"error: {error.message}{hint}") from None
 
     async def run(
         self,

@@ -19,6 +19,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -88,8 +89,13 @@ class RunDir:
 
     def lock(self) -> bool:
         """Become the supervisor of this claim, until this process ends."""
-        self._lock = _try_lock(self.path / "alive")
-        return self._lock is not None
+        for _ in range(20):
+            self._lock = _try_lock(self.path / "alive")
+            if self._lock is not None:
+                return True
+            # Somebody who only looks whether there is a supervisor has it for a moment.
+            time.sleep(0.005)
+        return False
 
     def let_go(self) -> None:
         """In a forked child: a lock is held as long as anybody has the file open."""

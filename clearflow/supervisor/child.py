@@ -136,6 +136,7 @@ def run(job: Job, control: Control, folder: Path) -> int:
             ),
             told=lambda type, name: control.send(told=type, name=name),
             sign=lambda message: str(job.claim.but(Note.parse(message).text)),
+            settled=lambda: control.ask(ask="written"),
         )
         lean.spare_requests(
             job.run_id,

@@ -122,6 +122,7 @@ class Console:
             level=int(record.get("level") or 20),
             logger=str(record.get("name") or "prefect.flow_runs"),
             task_run_id=record.get("task_run_id"),
+            run_id=record.get("flow_run_id"),
         )
 
     def note(self, message: str, level: int = 20) -> None:
@@ -134,9 +135,16 @@ class Console:
         self._masks.add(secret)
 
     def say(
-        self, text: str, level: int = 20, logger: str = "console", task_run_id: str | None = None
+        self,
+        text: str,
+        level: int = 20,
+        logger: str = "console",
+        task_run_id: str | None = None,
+        run_id: str | None = None,
     ) -> None:
-        line = Line(self._masks(text), self._moment(), level, logger, task_run_id)
+        line = Line(
+            self._masks(text), self._moment(), level, logger, task_run_id=task_run_id, run_id=run_id
+        )
         size = len(text) + 1
         if self._head_left > 0:
             self._head_left -= size

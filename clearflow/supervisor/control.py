@@ -107,6 +107,9 @@ class ChildLink:
                 return {"go": await self._confirmed == "go" and self._guard.end is None}
             case "storage":
                 return await self._errands.storage()
+            case "written":
+                await self._errands.done()
+                return {}
             case "state":
                 return await self._may_write(message)
             case _:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -51,11 +51,14 @@ async def lose_dead(api: Api, folder: Path, *, by: str) -> list[str]:
     return lost
 
 
-async def sweep(api: Api, pool: str, *, by: str, mine: Collection[str] = ()) -> list[str]:
+async def sweep(
+    api: Api, pool: str, *, by: str, mine: Collection[str], may_lose: Callable[[], bool]
+) -> list[str]:
     """Lose the tasks of a pool whose agents are silent; returns the runs that are still active.
 
     `mine` are the tokens of the claims that the caller has. Any other claim in its name got lost
-    on the way, by an error between taking a task and starting it.
+    on the way, by an error between taking a task and starting it. `may_lose` is asked again before
+    each loss: an outage of the server silences everybody.
     """
     silence = timedelta(seconds=settings().silence)
     active = await active_runs(api, pool)
@@ -77,7 +80,7 @@ async def sweep(api: Api, pool: str, *, by: str, mine: Collection[str] = ()) -> 
             latest = dict(await _heartbeats(api, pool))
             if fresh.note.agent == by:
                 latest[by] = None
-            return lifecycle.is_lost(fresh, latest, api.clock.now(), silence)
+            return lifecycle.is_lost(fresh, latest, api.clock.now(), silence) and may_lose()
 
         who = run.note.agent or run.note.by
         why = f"nothing was heard of {who} for {silence.total_seconds():.0f} s"

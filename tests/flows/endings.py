@@ -55,3 +55,9 @@ def runs_out_of_memory(group: str) -> None:
     with open(group, "w") as file:
         file.write(str(os.getpid()))
     print(len([bytes(1_000_000) + b"x" for _ in range(500)]))
+
+
+@flow
+def kills_its_supervisor() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)

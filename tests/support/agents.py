@@ -17,6 +17,7 @@ from clearflow._prefect import deployments, logs, pools, runs
 from clearflow._prefect.connection import Connection
 from clearflow._prefect.http import Api
 from clearflow._prefect.template import base_job_template
+from clearflow.runtimes.rundir import RunDir
 from clearflow.words import lifecycle
 from clearflow.words.models import Run, State
 from clearflow.words.notes import Note
@@ -300,7 +301,8 @@ class Client:
         token = run.note.claim
 
         async def gone() -> bool:
-            return not (token and list(self.site.folder.glob(f"**/agents/*/{token}")))
+            left = self.site.folder.glob(f"**/agents/*/{token}") if token else ()
+            return not any(RunDir(folder).has_supervisor() for folder in left)
 
         await wait_until_async(gone, timeout, what=f"the supervisor of {run_id} to end")
         return run

@@ -1,0 +1,218 @@
+"""Machines that vanish, a server that is away or frozen, and tasks that start again elsewhere."""
+
+import asyncio
+import os
+import signal
+from datetime import timedelta
+
+import pytest
+
+from clearflow._prefect import claims
+from clearflow.words import lifecycle
+from clearflow.words.models import SCHEDULED
+from tests.support.agents import LOSING, client, opened
+from tests.support.waiting import wait_until, wait_until_async
+
+
+async def running(ask, folder, name="a", **job_variables):
+    """A task that runs until it is told to end."""
+    parameters = {"folder": str(folder), "name": name}
+    run_id = await ask.enqueue("patient.py:until_told", "q", parameters, **job_variables)
+    await marker(folder / f"{name}.running")
+    return run_id
+
+
+async def marker(path):
+    async def look():
+        return path.exists()
+
+    await wait_until_async(look, 60, what=path.name)
+
+
+async def test_the_task_of_a_lost_machine_runs_again_elsewhere(site, ask, tmp_path):
+    lost = site.agent("q", env=LOSING)
+    run_id = await running(ask, tmp_path)
+    (tmp_path / "a.running").unlink()
+    behind = await ask.enqueue("endings.py:completes", "q")
+    lost.lose_power()
+    taker = site.agent("q", env=LOSING)
+    await marker(tmp_path / "a.running")
+    assert await ask.status(behind) in {"queued", "completed"}
+    (tmp_path / "a.go").touch()
+    run = await ask.ended(run_id)
+    assert (run.state.type, run.note.agent, run.note.attempt) == ("COMPLETED", taker.name, 2)
+    texts = [s.note.text for s in await ask.history(run_id)]
+    assert f"lost: nothing was heard of {lost.name} for 5 s; waiting for attempt 2 of 3" in texts
+    assert f"claimed by {taker.name}, attempt 2" in texts
+    await ask.ended(behind)
+
+
+async def test_the_last_attempt_ends_as_crashed_and_says_why(site, ask, tmp_path):
+    lost = site.agent("q", env=LOSING)
+    site.agent("other", env=LOSING)
+    run_id = await running(ask, tmp_path, max_attempts=1)
+    lost.lose_power()
+    run = await ask.ended(run_id)
+    assert run.state.type == "CRASHED"
+    assert run.note.text == f"lost: nothing was heard of {lost.name} for 5 s (attempt 1 of 1)"
+
+
+async def test_a_task_that_kills_every_supervisor_is_not_tried_for_ever(site, ask):
+    site.agent("q", env=LOSING)
+    run_id = await ask.enqueue("endings.py:kills_its_supervisor", "q", max_attempts=2)
+    run = await ask.ended(run_id)
+    assert run.state.type == "CRASHED"
+    assert run.note.text == "lost: its supervisor died (attempt 2 of 2)"
+    names = [s.name for s in await ask.history(run_id)]
+    assert names.count("Pending") == 2
+
+
+async def test_a_flow_lost_between_two_tries_runs_again(site, ask, tmp_path):
+    lost = site.agent("q", env=LOSING)
+    run_id = await ask.enqueue("features.py:waits_to_retry", "q", {"folder": str(tmp_path)})
+    await ask.until(run_id, "retrying")
+    lost.lose_power()
+    site.agent("q", env=LOSING)
+
+    async def again():
+        return (tmp_path / "starts").read_text() == "xx"
+
+    await wait_until_async(again, 60, what="the second start")
+    run = await ask.run(run_id)
+    assert run.note.attempt == 2
+
+
+async def test_a_task_aborted_while_its_machine_is_lost_ends_as_aborted(site, ask, tmp_path):
+    lost = site.agent("q", env=LOSING)
+    run_id = await running(ask, tmp_path)
+    lost.lose_power()
+    state = await claims.abort(ask.api, run_id, "ada")
+    assert state is not None
+    site.agent("other", env=LOSING)
+    run = await ask.ended(run_id)
+    assert run.state.type == "CANCELLED"
+    assert "aborted by ada" in run.note.text
+
+
+@pytest.mark.parametrize("mover", [False, True])
+async def test_a_claim_that_nobody_follows_up_is_put_back(site, ask, mover):
+    """An agent that died between its claim and the start, or somebody who moved the task."""
+    run_id = await ask.enqueue("endings.py:completes", "q")
+    run = await ask.run(run_id)
+    token = lifecycle.claim_token()
+    write = (
+        lifecycle.held(run, "ada", "moved", token)
+        if mover
+        else lifecycle.claimed(run, "a-ghost:0", token)
+    )
+    assert await claims.take(ask.api, run, write)
+    site.agent("q", env=LOSING)
+    ended = await ask.ended(run_id)
+    assert ended.state.type == "COMPLETED"
+    assert ended.note.attempt == (1 if mover else 2)
+    back = next(s for s in (await ask.history(run_id))[1:] if s.type == SCHEDULED)
+    assert back.place is not None
+    assert run.place is not None
+    assert back.place <= run.place
+
+
+async def test_a_machine_that_slept_finds_its_task_taken_over_and_ends_its_own(site, ask, tmp_path):
+    """A laptop is closed, its task runs elsewhere; opened again, it must not interfere."""
+    sleeper = site.agent("q", env=LOSING)
+    run_id = await running(ask, tmp_path)
+    (tmp_path / "a.running").unlink()
+    asleep = sleeper.processes()
+    sleeper.signal(signal.SIGSTOP)
+    for each in asleep:
+        each.kill(signal.SIGSTOP)
+    (old,) = [p for p in asleep if p.title == "cf-task"]
+
+    taker = site.agent("q", env=LOSING)
+    await marker(tmp_path / "a.running")
+    for each in sleeper.processes():
+        each.kill(signal.SIGCONT)
+    sleeper.signal(signal.SIGCONT)
+    wait_until(lambda: not os.path.exists(f"/proc/{old.pid}"), 60, what="the old task to be ended")
+    assert await ask.status(run_id) == "running"
+    (tmp_path / "a.go").touch()
+    run = await ask.ended(run_id)
+    assert (run.state.type, run.note.agent, run.note.attempt) == ("COMPLETED", taker.name, 2)
+    following = [await ask.ended(await ask.enqueue("endings.py:completes", "q")) for _ in range(2)]
+    assert {r.state.type for r in following} == {"COMPLETED"}
+
+
+@pytest.fixture
+def alone(fresh_server, clearflow_home, tmp_path, unique):
+    """A site on a server of its own, which a test may stop."""
+    with opened(fresh_server.url, fresh_server.env(), tmp_path, unique("pool")) as site:
+        yield site
+
+
+async def counting(ask, tmp_path, seconds):
+    """A task that prints a line and beats fifty times a second."""
+    parameters = {"folder": str(tmp_path), "seconds": seconds}
+    run_id = await ask.enqueue("loud.py:counts", "q", parameters)
+    await ask.until_printed(run_id, "line 20")
+    return run_id
+
+
+async def check_counted(ask, tmp_path, run_id, seconds):
+    """That it ran once, whatever happened meanwhile, and its console is whole."""
+    run = await ask.ended(run_id, timeout=100)
+    assert (run.state.type, run.note.attempt) == ("COMPLETED", 1), await ask.report(run_id)
+    assert len(list(tmp_path.glob("*.beats"))) == 1
+    lines = [x for x in await ask.console(run_id, "console") if x.startswith("line ")]
+    assert lines == [f"line {n}" for n in range(round(seconds / 0.02))]
+
+
+@pytest.mark.timeout(240)
+async def test_a_task_outlives_an_outage_of_the_server(alone, fresh_server, tmp_path):
+    """Ten seconds without a server, longer than silence; the task ends while it is away."""
+    async with client(alone) as ask:
+        first = alone.agent("q", env=LOSING)
+        second = alone.agent("q", "other", env=LOSING)
+        run_id = await counting(ask, tmp_path, 6)
+        fresh_server.kill()
+        await asyncio.sleep(10)
+        fresh_server.start()
+        await check_counted(ask, tmp_path, run_id, 6)
+        for _ in range(2):
+            run = await ask.ended(await ask.enqueue("endings.py:completes", "q"))
+            assert run.state.type == "COMPLETED"
+        assert (first.code, second.code) == (None, None)
+
+
+@pytest.mark.timeout(240)
+async def test_a_server_that_freezes_has_heard_of_nobody_and_nobody_is_lost(
+    alone, fresh_server, tmp_path
+):
+    async with client(alone) as ask:
+        alone.agent("q", env=LOSING)
+        alone.agent("other", env=LOSING)
+        run_id = await counting(ask, tmp_path, 16)
+        for _ in range(2):
+            os.kill(fresh_server.pid, signal.SIGSTOP)
+            await asyncio.sleep(6)
+            os.kill(fresh_server.pid, signal.SIGCONT)
+            await ask.run(run_id)
+        await check_counted(ask, tmp_path, run_id, 16)
+
+
+async def test_attempts_are_counted_over_several_machines(site, ask, tmp_path):
+    run_id = await ask.enqueue(
+        "patient.py:until_told", "q", {"folder": str(tmp_path), "name": "a"}, max_attempts=3
+    )
+    for attempt in (1, 2):
+        agent = site.agent("q", env=LOSING)
+        await marker(tmp_path / "a.running")
+        (tmp_path / "a.running").unlink()
+        assert (await ask.run(run_id)).note.attempt == attempt
+        agent.lose_power()
+    site.agent("q", env=LOSING)
+    await marker(tmp_path / "a.running")
+    (tmp_path / "a.go").touch()
+    run = await ask.ended(run_id)
+    assert (run.state.type, run.note.attempt) == ("COMPLETED", 3)
+    assert run.note.since is not None
+    assert run.created is not None
+    assert abs(run.note.since - run.created) < timedelta(seconds=3), "it waits since it was queued"
