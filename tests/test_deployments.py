@@ -16,8 +16,6 @@ from tests.support.agents import Client, Site, client, opened
 from tests.support.server import PrefectServer
 from tests.support.waiting import wait_until_async
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "deployments" / "prefect.yaml"
 WANTED = {d["name"]: d for d in yaml.safe_load(FILE.read_text())["deployments"]}

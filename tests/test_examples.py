@@ -12,8 +12,6 @@ from tests.support.agents import Site, opened
 from tests.support.processes import kill_leftovers, marked
 from tests.support.server import PrefectServer
 
-pytestmark = pytest.mark.slow
-
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 MODULE = "module-examples"
 

@@ -118,9 +118,7 @@ def _reason(state: State[Any]) -> str:
     return state.message or ""
 
 
-def _sign_states(
-    run_id: str, sign: Callable[[str], str], settled: Callable[[], object]
-) -> None:
+def _sign_states(run_id: str, sign: Callable[[str], str], settled: Callable[[], object]) -> None:
     sync_set = SyncPrefectClient.set_flow_run_state
     async_set = PrefectClient.set_flow_run_state
 

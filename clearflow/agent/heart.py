@@ -75,7 +75,8 @@ class Heart:
                 await self.beat()
                 continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._quicken.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._quicken.wait()
             self._quicken.clear()
 
     def outage_over(self) -> None:

@@ -147,7 +147,8 @@ class Agent:
         self._become("draining")
         self._empty_handed()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._empty.wait(), settings().drain)
+            async with asyncio.timeout(settings().drain):
+                await self._empty.wait()
         await self._stop()
 
     async def _stop(self) -> None:
@@ -198,7 +199,8 @@ class Agent:
         if self.options.idle_timeout is not None:
             wait = min(wait, max(self.options.idle_timeout / 4, 0.1))
         try:
-            await asyncio.wait_for(self._wake.wait(), wait)
+            async with asyncio.timeout(wait):
+                await self._wake.wait()
         except TimeoutError:
             due = (
                 self.taker.next_due is not None

@@ -195,7 +195,8 @@ class Console:
             self._sent.set()
             if not self._closed:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._hurry.wait(), _SHIP_EVERY)
+                    async with asyncio.timeout(_SHIP_EVERY):
+                        await self._hurry.wait()
 
     async def shipped(self, patience: float) -> None:
         """Until Prefect has what was printed so far, for at most so many seconds.

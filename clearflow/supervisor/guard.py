@@ -87,7 +87,8 @@ class Guard:
         for writer in list(self._agents):
             with contextlib.suppress(OSError):
                 writer.write(wire.encode({"ended": outcome}))
-                await asyncio.wait_for(writer.drain(), 1)
+                async with asyncio.timeout(1):
+                    await writer.drain()
 
     def _finish(self, end: End) -> None:
         # A claim that is gone overrules everything: nothing may be written any more.
@@ -117,7 +118,8 @@ class Guard:
         while True:
             every = settings().heartbeat * (3 if self._agents else 1)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._looking.wait(), every)
+                async with asyncio.timeout(every):
+                    await self._looking.wait()
             self._looking.clear()
             await self._look()
 

@@ -53,10 +53,3 @@ async def shared(shared_site: Site, shared_agent: AgentProcess) -> AsyncIterator
         yield asking
         await asking.idle()
     assert shared_agent.code is None, shared_agent.said()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start agents and servers of their own are `slow`, until SQLite stalls no more."""
-    for item in items:
-        if item.path.name.startswith(("test_supervisor", "test_start", "test_agent", "test_tasks")):
-            item.add_marker(pytest.mark.slow)

@@ -178,7 +178,7 @@ async def test_a_task_outlives_an_outage_of_the_server(alone, fresh_server, tmp_
         await check_counted(ask, tmp_path, run_id, 6)
         for _ in range(2):
             run = await ask.ended(await ask.enqueue("endings.py:completes", "q"))
-            assert run.state.type == "COMPLETED"
+            assert run.status(ask.api.clock.now()) == "completed"
         assert (first.code, second.code) == (None, None)
 
 

@@ -194,7 +194,6 @@ async def test_a_killed_and_restarted_agent_finds_its_task_again(site, ask, tmp_
     await kill_and_restart(site, ask, tmp_path, 8)
 
 
-@pytest.mark.slow
 async def test_the_same_in_the_middle_of_30_seconds(site, ask, tmp_path):
     await kill_and_restart(site, ask, tmp_path, 30)
 

@@ -88,7 +88,6 @@ class Film:
         (self.folder / f"task {number}.go").touch()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_the_film(site: Site, ask: Client, tmp_path: Path) -> None:
     starting = [site.agent("cpu", name=f"{site.pool}:{n}", wait=False) for n in range(AGENTS)]

@@ -1,11 +1,8 @@
 """An agent's heartbeat: as often as its tasks need it, and seldom without any."""
 
-import pytest
-
 from tests.support.agents import LOSING, Client, Site
 
 
-@pytest.mark.slow
 async def test_a_task_that_comes_right_after_a_heartbeat_is_not_declared_lost(
     site: Site, ask: Client
 ) -> None:

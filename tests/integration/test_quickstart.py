@@ -15,7 +15,7 @@ from tests.support.processes import clean_environment
 from tests.support.server import PrefectServer
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture

@@ -430,7 +430,8 @@ async def test_following_a_console(here: Bench, cpu: models.Queue) -> None:
     await logs.send(here.api, moved.id, lines("late", ago=0.5))
     await logs.send(here.api, moved.id, lines("three"))
     await runs.propose(here.api, moved.id, lifecycle.outcome(lifecycle.Exit(code=0), note))
-    await asyncio.wait_for(following, 30)
+    async with asyncio.timeout(30):
+        await following
     assert sorted(got) == ["late", "one", "three", "two"]
     assert got.index("one") < got.index("two") < got.index("three")
 
@@ -459,7 +460,8 @@ async def test_waiting_for_many(here: Bench, cpu: models.Queue) -> None:
     for run in (t["c"], moved, t["b"]):
         await asyncio.sleep(0.3)
         await runs.propose(here.api, run.id, lifecycle.aborted("me", Note("")))
-    done = await asyncio.wait_for(waiting, 30)
+    async with asyncio.timeout(30):
+        done = await waiting
     assert [r.task_id for r in done] == [r.id for r in t.values()]
     assert sorted(ended) == ["a", "b", "c"]
 
@@ -469,7 +471,8 @@ async def test_waiting_is_woken_by_events(here: Bench, cpu: models.Queue) -> Non
     waiting = asyncio.create_task(wait.wait(here.api, [run]))
     await asyncio.sleep(4)  # the looks are seconds apart by now
     await runs.propose(here.api, run.id, lifecycle.aborted("me", Note("")))
-    await asyncio.wait_for(waiting, 2)
+    async with asyncio.timeout(2):
+        await waiting
 
 
 async def test_waiting_has_an_end(here: Bench, cpu: models.Queue) -> None:
