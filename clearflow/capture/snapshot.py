@@ -1,0 +1,222 @@
+"""The code as it stands: one commit of the working copy, and a bundle of what its remote lacks.
+
+Every difference is in it: staged or not, new files that are not ignored, modes, links, binary
+files, submodules, commits that nobody has pushed. The user's repository is only read: new objects
+and the index that holds them live in a folder of their own. The same working copy gives the same
+commit, whoever takes it and whenever.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from clearflow.capture import secrets
+from clearflow.capture.git import attempt, elsewhere, git, without_credentials
+
+SETTINGS = (
+    "core.compression=1",  # it is sent once: speed counts, not the last percent
+    "core.fsmonitor=false",
+    "core.untrackedCache=false",
+    "core.safecrlf=false",
+    "advice.addEmbeddedRepo=false",
+)
+_NAMES = ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME")
+_ADDRESSES = ("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL")
+_DATES = ("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE")
+REF = "refs/heads/snapshot"
+_GITLINK = "160000"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One repository of a working copy: the whole, or a submodule at `path`.
+
+    `remote` is where others get its history, without credentials; None when only this machine has
+    it. `bundle` is a file with what the remote lacks, None when it lacks nothing.
+    """
+
+    path: str
+    commit: str
+    tree: str
+    remote: str | None
+    bundle: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A working copy: the whole first, then its submodules, outer ones before inner ones.
+
+    `forbidden` are new files that look like secrets: they are in it, and must not be sent unless
+    somebody named them. `diff` shows people what differs from the last commit.
+    """
+
+    root: Path
+    parts: tuple[Part, ...]
+    forbidden: tuple[str, ...]
+
+    @property
+    def commit(self) -> str:
+        return self.parts[0].commit
+
+    @property
+    def size(self) -> int:
+        """Bytes that have to travel."""
+        return sum(p.bundle.stat().st_size for p in self.parts if p.bundle is not None)
+
+
+def root_of(folder: Path) -> Path | None:
+    """The working copy that a folder belongs to."""
+    for place in (folder, *folder.parents):
+        if (place / ".git").exists():
+            return place
+    return None
+
+
+def take(root: Path, place: Path) -> Snapshot:
+    """Take a snapshot of the working copy at `root`; `place` is an empty folder to work in.
+
+    The bundles are in `place`. Raises GitFailed with git's words.
+    """
+    taken = list(_take(root, "", place))
+    parts = tuple(part for part, _ in reversed(taken))
+    forbidden = tuple(name for _, names in reversed(taken) for name in names)
+    return Snapshot(root, parts, forbidden)
+
+
+def diff(root: Path, snapshot: Snapshot) -> str:
+    """What differs from the last commit, as text for people; binary files by name only."""
+    if not _head(root):
+        return ""
+    bundle = snapshot.parts[0].bundle
+    if bundle is None:
+        return ""
+    return git("diff", "HEAD", snapshot.commit, cwd=root, env=_objects(root, bundle.parent))
+
+
+def _take(root: Path, path: str, place: Path) -> Iterator[tuple[Part, list[str]]]:
+    """This repository and, before it, those inside: their commits are part of its tree."""
+    store = place / f"{len(list(place.iterdir()))}.git"
+    git("init", "-q", "--bare", str(store), cwd=place)
+    env = _objects(root, store) | {"GIT_INDEX_FILE": str(store / "index")}
+    _copy_index(root, store / "index", env)
+    git("add", "--all", "--", ".", cwd=root, env=env, settings=SETTINGS)
+    inside = {}
+    for name in list(_nested(root, env)):
+        inner = f"{path}/{name}" if path else name
+        for part, names in _take(root / name, inner, place):
+            inside[part.path] = part.commit
+            yield part, names
+    said = "".join(
+        f"{_GITLINK} {inside[f'{path}/{name}' if path else name]}\t{name}\0"
+        for name in _nested(root, env)
+    )
+    if said:
+        git("update-index", "-z", "--index-info", cwd=root, env=env, given=said)
+    tree = git("write-tree", cwd=root, env=env)
+    head = _head(root)
+    commit = head
+    if head is None or git("rev-parse", f"{head}^{{tree}}", cwd=root) != tree:
+        commit = _commit(root, tree, head, env)
+    assert commit is not None
+    remote = _remote(root)
+    bundle = _bundle(root, store, commit, remote)
+    url = git("remote", "get-url", remote, cwd=root) if remote else None
+    new = secrets.found(root, _new_files(root, head, tree, env))
+    yield (
+        Part(path, commit, tree, without_credentials(url) if url else None, bundle),
+        [f"{path}/{name}" if path else name for name in new],
+    )
+
+
+def _objects(root: Path, store: Path) -> dict[str, str]:
+    """New objects go to `store`, the user's are read."""
+    theirs = _path(root, "objects")
+    (store / "objects" / "info").mkdir(exist_ok=True, parents=True)
+    (store / "objects" / "info" / "alternates").write_text(f"{theirs}\n")
+    return {
+        "GIT_OBJECT_DIRECTORY": str(store / "objects"),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(theirs),
+    }
+
+
+def _path(root: Path, name: str) -> Path:
+    return (root / git("rev-parse", "--git-path", name, cwd=root)).resolve()
+
+
+def _copy_index(root: Path, index: Path, env: dict[str, str]) -> None:
+    """Begin with what the user's index knows of unchanged files: they need not be read."""
+    theirs = _path(root, "index")
+    if not theirs.exists():
+        return
+    shutil.copyfile(theirs, index)
+    # Files that the user told git not to look at have changed all the same.
+    listed = git("ls-files", "-v", "-z", cwd=root, env=env)
+    unseen = "\0".join(entry[2:] for entry in listed.split("\0") if entry[:1].islower())
+    if unseen:
+        words = ("update-index", "--no-assume-unchanged", "-z", "--stdin")
+        git(*words, cwd=root, env=env, given=unseen + "\0")
+
+
+def _nested(root: Path, env: dict[str, str]) -> Iterator[str]:
+    """Repositories in this one that are checked out: submodules, and others lying in it."""
+    for entry in git("ls-files", "--stage", "-z", cwd=root, env=env).split("\0"):
+        mode, _, rest = entry.partition(" ")
+        if mode == _GITLINK:
+            name = rest.partition("\t")[2]
+            if (root / name / ".git").exists():
+                yield name
+
+
+def _head(root: Path) -> str | None:
+    """The commit that is checked out; None before the first one."""
+    return attempt("rev-parse", "-q", "--verify", "HEAD", cwd=root)
+
+
+def _commit(root: Path, tree: str, head: str | None, env: dict[str, str]) -> str:
+    when = git("show", "-s", "--format=%cI", head, cwd=root) if head else "2000-01-01T00:00:00Z"
+    who = dict.fromkeys(_NAMES, "clearflow") | dict.fromkeys(_ADDRESSES, "clearflow@localhost")
+    parents = ("-p", head) if head else ()
+    words = ("commit-tree", tree, *parents, "-m", "The working copy as it stood")
+    return git(*words, cwd=root, env=env | who | dict.fromkeys(_DATES, when))
+
+
+def _remote(root: Path) -> str | None:
+    """The remote that other machines can reach: the branch's own, else origin, else any."""
+    names = git("remote", cwd=root).split("\n")
+    branch = attempt("symbolic-ref", "-q", "HEAD", cwd=root)
+    own = branch and attempt("for-each-ref", "--format=%(upstream:remotename)", branch, cwd=root)
+    for name in (own, "origin", *names):
+        if name and name in names and elsewhere(git("remote", "get-url", name, cwd=root)):
+            return name
+    return None
+
+
+def _bundle(root: Path, store: Path, commit: str, remote: str | None) -> Path | None:
+    """What others lack to have this commit."""
+    known = ""
+    if remote is not None:
+        pattern = f"refs/remotes/{remote}"
+        known = git("for-each-ref", "--format=%(objectname)", pattern, cwd=root)
+    shallow = _path(root, "shallow")
+    if shallow.exists():
+        shutil.copyfile(shallow, store / "shallow")
+    given = "".join(f"^{c}\n" for c in known.split("\n") if c)
+    missing = git("rev-list", "--max-count=1", commit, "--stdin", cwd=store, given=given)
+    if not missing:
+        return None
+    git("update-ref", REF, commit, cwd=store)
+    bundle = store / "bundle"
+    words = ("bundle", "create", "-q", str(bundle), "--stdin")
+    git(*words, cwd=store, given=f"{REF}\n{given}", settings=SETTINGS)
+    return bundle
+
+
+def _new_files(root: Path, head: str | None, tree: str, env: dict[str, str]) -> list[str]:
+    """Files that the last commit does not have."""
+    if head is None:
+        return [n for n in git("ls-files", "-z", cwd=root, env=env).split("\0") if n]
+    words = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=A")
+    return [n for n in git(*words, head, tree, cwd=root, env=env).split("\0") if n]

@@ -1,0 +1,321 @@
+"""Working copies of every kind, taken here and made again elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from clearflow.capture import reproduce, snapshot
+from clearflow.capture.git import GitFailed, elsewhere, without_credentials
+from tests.support.git import files, git, git_daemon
+
+NAMES = [
+    "a.py",
+    "b",
+    "data/c.bin",
+    "data/deep/ä ö.txt",
+    "quo'te\"s.txt",
+    " lead",
+    "new\nline",
+    "-dash",
+    "🙂/x.py",
+    "ignored.log",
+    "data/also.log",
+]
+names = st.sampled_from(NAMES)
+contents = st.sampled_from([b"", b"one\n", b"two\r\n", b"\0\1\2", b"x" * 5000]) | st.binary(
+    max_size=50
+)
+
+
+class Laptop:
+    """A working copy, its remote, and what a user does with them."""
+
+    def __init__(self, folder: Path, remotes: Path, address: str) -> None:
+        self.root = folder / "copy"
+        self.remote = Path(tempfile.mkdtemp(dir=remotes)) / "project.git"
+        git(folder, "init", "-q", "--bare", str(self.remote))
+        self.url = f"{address}/{self.remote.relative_to(remotes)}"
+        self.root.mkdir()
+        git(self.root, "init", "-q")
+        git(self.root, "remote", "add", "origin", self.url)
+        git(self.root, "remote", "set-url", "--push", "origin", str(self.remote))
+
+    def write(self, name: str, content: bytes, program: bool = False) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():
+            path.unlink()
+        path.write_bytes(content)
+        path.chmod(0o755 if program else 0o644)
+
+    def link(self, name: str, to: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.symlink_to(to)
+
+    def delete(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+    def rename(self, name: str, to: str) -> None:
+        path = self.root / name
+        if path.exists() and not path.is_symlink():
+            (self.root / to).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / to).unlink(missing_ok=True)
+            path.rename(self.root / to)
+
+    def ignore(self, pattern: str) -> None:
+        self.write(".gitignore", pattern.encode())
+
+    def stage(self) -> None:
+        git(self.root, "add", "--all")
+
+    def commit(self) -> None:
+        git(self.root, "commit", "-q", "--allow-empty", "-m", "work", "-a")
+
+    def push(self) -> None:
+        if self.committed:
+            git(self.root, "push", "-q", "origin", "HEAD:main")
+
+    @property
+    def committed(self) -> bool:
+        return bool(git(self.root, "rev-list", "--max-count=1", "--all"))
+
+    def submodule(self, name: str) -> None:
+        """Another repository inside, with a change of its own that nobody has committed."""
+        inner = self.root / name
+        if inner.exists():
+            return
+        inner.mkdir(parents=True)
+        git(inner, "init", "-q")
+        (inner / "inside.py").write_text("1")
+        git(inner, "add", "--all")
+        git(inner, "commit", "-q", "-m", "inside")
+        (inner / "changed.py").write_text("2")
+
+    def seen(self) -> dict[str, tuple[str, bytes]]:
+        """What another machine should have: everything but what is ignored."""
+        hidden = self._listed("ls-files", "-z", "-o", "-i", "--exclude-standard")
+        whole = tuple(name for name in hidden if name.endswith("/"))
+        return {
+            name: file
+            for name, file in files(self.root).items()
+            if name not in hidden and not (whole and name.startswith(whole))
+        }
+
+    def _listed(self, *words: str) -> list[str]:
+        return git(self.root, *words).split("\0")
+
+    def untouched(self) -> object:
+        """What a snapshot must leave as it is."""
+        index = self.root / ".git/index"
+        objects = sorted(p for p in (self.root / ".git").rglob("*") if p.is_file())
+        return index.read_bytes() if index.exists() else None, objects, files(self.root)
+
+
+@pytest.fixture(scope="module")
+def remotes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A folder of repositories, and the address under which other machines reach them."""
+    folder = tmp_path_factory.mktemp("remotes")
+    with git_daemon(folder) as address:
+        yield folder, address
+
+
+@pytest.fixture
+def laptop(remotes: tuple[Path, str], tmp_path: Path) -> Laptop:
+    return Laptop(tmp_path, *remotes)
+
+
+def sent(laptop: Laptop, folder: Path) -> tuple[snapshot.Snapshot, Path]:
+    """The snapshot of a working copy, and the copy of it on a machine of its own."""
+    place = folder / "snapshot"
+    place.mkdir()
+    taken = snapshot.take(laptop.root, place)
+    copy = folder / "agent" / "copy"
+    reproduce.reproduce(taken.parts, folder / "agent", copy)
+    return taken, copy
+
+
+actions = st.one_of(
+    st.builds(lambda n, c, p: lambda x: x.write(n, c, p), names, contents, st.booleans()),
+    st.builds(lambda n, t: lambda x: x.link(n, t), names, names),
+    st.builds(lambda n: lambda x: x.delete(n), names),
+    st.builds(lambda n, t: lambda x: x.rename(n, t), names, names),
+    st.sampled_from(
+        [
+            lambda x: x.ignore("*.log\n"),
+            lambda x: x.ignore("data/\n"),
+            Laptop.stage,
+            Laptop.commit,
+            Laptop.push,
+            lambda x: x.submodule("inner"),
+            lambda x: x.submodule("data/other inner"),
+        ]
+    ),
+)
+
+
+@pytest.mark.timeout(600)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(done=st.lists(actions, max_size=14))
+def test_any_working_copy_is_the_same_elsewhere(remotes, done) -> None:
+    with tempfile.TemporaryDirectory(prefix="clearflow-") as name:
+        laptop = Laptop(Path(name), *remotes)
+        for action in done:
+            action(laptop)
+        before = laptop.untouched()
+        _, copy = sent(laptop, Path(name))
+        assert laptop.untouched() == before
+        assert files(copy) == laptop.seen()
+    shutil.rmtree(laptop.remote.parent)
+
+
+def test_only_what_the_remote_lacks_travels(laptop: Laptop, tmp_path: Path) -> None:
+    laptop.write("big.bin", os.urandom(1_000_000))
+    laptop.stage()
+    laptop.commit()
+    laptop.push()
+    laptop.write("train.py", b"print(1)\n")
+    taken, copy = sent(laptop, tmp_path)
+    assert taken.size < 2_000
+    assert taken.parts[0].remote == laptop.url
+    assert files(copy) == laptop.seen()
+
+
+def test_a_pushed_working_copy_travels_as_the_name_of_its_commit(laptop: Laptop, tmp_path: Path):
+    laptop.write("train.py", b"print(1)\n")
+    laptop.stage()
+    laptop.commit()
+    laptop.push()
+    taken, copy = sent(laptop, tmp_path)
+    assert (taken.size, taken.commit) == (0, git(laptop.root, "rev-parse", "HEAD"))
+    assert files(copy) == laptop.seen()
+
+
+def test_the_same_working_copy_is_the_same_commit(laptop: Laptop, tmp_path: Path) -> None:
+    laptop.write("train.py", b"print(1)\n")
+    laptop.stage()
+    laptop.commit()
+    laptop.write("train.py", b"print(2)\n")
+    found = set()
+    for number in range(2):
+        place = tmp_path / str(number)
+        place.mkdir()
+        found.add(snapshot.take(laptop.root, place).commit)
+    assert len(found) == 1
+
+
+def test_a_file_that_git_was_told_not_to_look_at_travels_too(laptop: Laptop, tmp_path: Path):
+    laptop.write("train.py", b"print(1)\n")
+    laptop.stage()
+    laptop.commit()
+    git(laptop.root, "update-index", "--assume-unchanged", "train.py")
+    laptop.write("train.py", b"print(22)\n")
+    _, copy = sent(laptop, tmp_path)
+    assert (copy / "train.py").read_bytes() == b"print(22)\n"
+
+
+def test_a_working_copy_in_the_middle_of_a_merge(laptop: Laptop, tmp_path: Path) -> None:
+    laptop.write("train.py", b"1\n")
+    laptop.stage()
+    laptop.commit()
+    git(laptop.root, "checkout", "-q", "-b", "other")
+    laptop.write("train.py", b"2\n")
+    laptop.commit()
+    git(laptop.root, "checkout", "-q", "main")
+    laptop.write("train.py", b"3\n")
+    laptop.commit()
+    with pytest.raises(Exception, match="exit status 1"):
+        git(laptop.root, "merge", "-q", "other")
+    _, copy = sent(laptop, tmp_path)
+    assert files(copy) == laptop.seen()
+
+
+def test_a_worktree_and_a_shallow_clone(laptop: Laptop, tmp_path: Path) -> None:
+    for number in range(3):
+        laptop.write("train.py", b"%d\n" % number)
+        laptop.stage()
+        laptop.commit()
+    laptop.push()
+    git(tmp_path, "clone", "-q", "--depth=1", laptop.url, "shallow")
+    laptop.root = tmp_path / "shallow"
+    git(laptop.root, "worktree", "add", "-q", "../worktree")
+    laptop.root = tmp_path / "worktree"
+    laptop.write("new.py", b"4\n")
+    _, copy = sent(laptop, tmp_path)
+    assert files(copy) == laptop.seen()
+
+
+def test_what_looks_like_a_secret_is_told(laptop: Laptop, tmp_path: Path) -> None:
+    laptop.write("tracked.pem", b"x")
+    laptop.stage()
+    laptop.commit()
+    laptop.write(".env", b"TOKEN=1")
+    laptop.write("id_mapping.py", b"")
+    laptop.write("deep/notes.txt", b"-----BEGIN RSA PRIVATE KEY-----\nx\n")
+    laptop.write(".env.example", b"TOKEN=")
+    laptop.write("my-credentials.json", b"{}")
+    place = tmp_path / "snapshot"
+    place.mkdir()
+    taken = snapshot.take(laptop.root, place)
+    assert sorted(taken.forbidden) == [".env", "deep/notes.txt", "my-credentials.json"]
+
+
+def test_the_diff_is_for_people(laptop: Laptop, tmp_path: Path) -> None:
+    laptop.write("train.py", b"lr = 1\n")
+    laptop.stage()
+    laptop.commit()
+    laptop.write("train.py", b"lr = 2\n")
+    place = tmp_path / "snapshot"
+    place.mkdir()
+    taken = snapshot.take(laptop.root, place)
+    assert "-lr = 1\n+lr = 2" in snapshot.diff(laptop.root, taken)
+
+
+def test_a_commit_that_the_remote_has_no_more(laptop: Laptop, tmp_path: Path) -> None:
+    laptop.write("train.py", b"1\n")
+    laptop.stage()
+    laptop.commit()
+    laptop.push()
+    shutil.rmtree(laptop.remote)
+    git(tmp_path, "init", "-q", "--bare", str(laptop.remote))
+    with pytest.raises(GitFailed, match=r"has commit .* no more") as failed:
+        sent(laptop, tmp_path)
+    assert "git fetch" in (failed.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://ada:token@host/x.git", "https://host/x.git"),
+        ("https://token@host/x.git", "https://host/x.git"),
+        ("https://host/x.git", "https://host/x.git"),
+        ("ssh://git@host/x.git", "ssh://git@host/x.git"),
+        ("git@host:ada/x.git", "git@host:ada/x.git"),
+    ],
+)
+def test_secrets_are_taken_out_of_addresses(url: str, shown: str) -> None:
+    assert without_credentials(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "reachable"),
+    [
+        ("https://host/x.git", True),
+        ("git@host:x.git", True),
+        ("host:x.git", True),
+        ("../x.git", False),
+        ("file:///srv/x.git", False),
+        ("./odd:name", False),
+    ],
+)
+def test_a_remote_in_a_folder_is_of_this_machine(url: str, reachable: bool) -> None:
+    assert elsewhere(url) is reachable
