@@ -105,7 +105,7 @@ class Agent:
             if job is not None and folder.has_supervisor():
                 self.say(f"found {job.name} ({job.task_id}) running")
                 await self._follow(Running(folder, job), lease=0.0)
-        await loss.lose_dead(self.api, self.folder, by=self.name)
+        await self._lose_dead()
         known = {t.job.token for t in self.tasks.values()}
         await loss.lose_forgotten(self.api, self.options.pool, self.name, known)
 
@@ -248,8 +248,7 @@ class Agent:
         self._empty_handed()
         self._idle_since = time.monotonic()
         self.say(f"{shown(task.job.name)} ({task.job.task_id}): {outcome or 'lost'}")
-        if outcome is None:
-            self._help(self._lost(task))
+        self._help(self._lost(task) if outcome is None else self._see_off(task))
         self.taker.freed()
         if outcome == "yield":
             asyncio.get_running_loop().call_later(0.2, self.stir, task.job.queue)
@@ -274,11 +273,22 @@ class Agent:
         for _ in range(100):
             # The kernel closes a dying process's files one after the other.
             if not task.rundir.has_supervisor():
-                await loss.lose_dead(self.api, self.folder, by=self.name)
+                await self._lose_dead()
                 self.stir(task.job.queue)
                 return
             await asyncio.sleep(0.02)
         await self._follow(Running(task.rundir, task.job), lease=self.heart.last_beat)
+
+    async def _see_off(self, task: Running) -> None:
+        """A supervisor that has told the end sends the rest of the console, or dies over it."""
+        while task.rundir.path.is_dir():
+            await asyncio.sleep(settings().heartbeat / 4)
+            if not task.rundir.has_supervisor():
+                await self._lose_dead()
+
+    async def _lose_dead(self) -> None:
+        # Of those it has, one that was just begun may have no supervisor yet.
+        await loss.lose_dead(self.api, self.folder, by=self.name, spare=self.tasks)
 
     def _beaten(self, sent: float) -> None:
         for task in self.tasks.values():

@@ -20,16 +20,19 @@ from clearflow.words.models import ACTIVE, Run
 RETRYING = "AwaitingRetry"  # Prefect's name for the time between two tries
 
 
-async def lose_dead(api: Api, folder: Path, *, by: str) -> list[str]:
+async def lose_dead(api: Api, folder: Path, *, by: str, spare: Collection[str] = ()) -> list[str]:
     """Lose the claims of this machine whose supervisor has died; returns their runs.
 
-    `folder` is an agent's. What is left of such a task is killed first, so that its next attempt
-    cannot overlap with it.
+    `folder` is an agent's, `spare` are tokens of claims that somebody looks after. What is left of
+    such a task is killed first, so that its next attempt cannot overlap with it.
     """
     lost = []
     for rundir in rundirs(folder):
+        if rundir.path.name in spare or rundir.has_supervisor():
+            continue
         job = rundir.job()
-        if job is None or rundir.has_supervisor():
+        if job is None:
+            rundir.remove()  # somebody died while clearing it away
             continue
         process.kill_claim(job.token)
         try:

@@ -239,6 +239,18 @@ async def test_a_killed_supervisor_takes_its_task_with_it_which_is_queued_again(
     assert "lost: its supervisor died; waiting for attempt 2 of 3" in texts
 
 
+async def test_a_supervisor_killed_over_the_rest_of_a_console_leaves_nothing(site, ask):
+    agent = site.agent("q", env={"CLEARFLOW_HEARTBEAT": "1"})
+    run_id = await ask.enqueue("loud.py:floods", "q", {"megabytes": 6, "line": 100})
+    run = await ask.until(run_id, "completed")
+    (supervisor,) = agent.processes("cf-supervisor")
+    supervisor.kill()
+    left = list(site.folder.glob(f"home/agents/*/{run.note.claim}"))
+    assert left
+    wait_until(lambda: not left[0].exists(), what="its folder to be cleared away")
+    assert await ask.status(run_id) == "completed"
+
+
 async def test_nothing_of_an_agent_is_left_when_it_has_stopped(site, ask):
     agent = site.agent("q")
     await ask.ended(await ask.enqueue("endings.py:completes", "q"))
