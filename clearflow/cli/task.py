@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clearflow.cli import views
+from clearflow.cli import run, views
 from clearflow.cli.output import (
     Json,
     Pool,
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Tasks: see, follow, abort and queue them."
 )
+
+app.command()(run.run)
 
 Id = Annotated[str, typer.Argument(help="The id of a task, or its first characters.")]
 Ids = Annotated[list[str], typer.Argument(help="Ids of tasks, or their first characters.")]

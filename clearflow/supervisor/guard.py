@@ -53,7 +53,7 @@ class Guard:
         with self._rundir.socket_address() as address:
             self._server = await asyncio.start_unix_server(self._serve, address)
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._finish, End.STOP)
+        loop.add_signal_handler(signal.SIGTERM, self.finish, End.STOP)
         self._tasks = [
             asyncio.create_task(self._watch_lease()),
             asyncio.create_task(self._watch_claim()),
@@ -90,7 +90,8 @@ class Guard:
                 async with asyncio.timeout(1):
                     await writer.drain()
 
-    def _finish(self, end: End) -> None:
+    def finish(self, end: End) -> None:
+        """Have the task end."""
         # A claim that is gone overrules everything: nothing may be written any more.
         if self.end is None or end is End.GONE:
             self.end = end
@@ -106,7 +107,7 @@ class Guard:
                 elif message.get("do") == "look":
                     self.look()
                 elif message.get("do") == "stop":
-                    self._finish(End.STOP)
+                    self.finish(End.STOP)
         except OSError:
             pass
         finally:
@@ -126,11 +127,11 @@ class Guard:
     async def _look(self) -> None:
         where, state = await claims.standing(self._api, self._job.run_id, self._job.token)
         if where is Standing.ABORTED:
-            self._finish(End.ABORT)
+            self.finish(End.ABORT)
         elif where is Standing.SUSPENDED and state is not None:
             self.on_suspended(state)
         elif where is Standing.GONE:
-            self._finish(End.GONE)
+            self.finish(End.GONE)
         if self._frozen and where is not Standing.GONE:
             self._freeze(False)
 

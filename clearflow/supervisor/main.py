@@ -31,15 +31,16 @@ from clearflow.errors import ClearflowError
 from clearflow.runtimes import process
 from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.settings import settings
-from clearflow.supervisor import spawn
+from clearflow.supervisor import program, spawn
 from clearflow.supervisor.console import Console
 from clearflow.supervisor.control import PATIENCE, ChildLink
 from clearflow.supervisor.errands import Errands
 from clearflow.supervisor.guard import End, Guard
 from clearflow.supervisor.lines import secrets_of
-from clearflow.words import lifecycle
+from clearflow.words import lifecycle, scripts
 from clearflow.words.lifecycle import Exit, Standing, Taken, Write
 from clearflow.words.models import FINAL, PAUSED, SCHEDULED, State
+from clearflow.words.scripts import Script
 
 # Who aborts a task without a word: a cancellation in Prefect's own ways carries no note.
 UNSAID = "the Prefect UI"
@@ -93,7 +94,8 @@ def _supervise(rundir: RunDir, waiting: spawn.Child) -> None:
 def warm(job: Job) -> bool:
     """Whether the task runs in the agent's own environment, so that a fork can start it."""
     return not (
-        job.variables.get("requirements")
+        scripts.KEY in job.variables
+        or job.variables.get("requirements")
         or job.variables.get("python_version")
         or job.variables.get("setup_script")
     )
@@ -122,6 +124,7 @@ class Supervisor:
     ) -> None:
         self.rundir, self.job, self.env, self.place = rundir, job, env, place
         self.child = child
+        self.script = Script.of(job.variables)
         self.name = f"{job.agent}/{job.token}"
         self.stale = timedelta(seconds=settings().silence)
         self.before_oom = process.out_of_memory_kills()
@@ -227,20 +230,53 @@ class Supervisor:
             return Exit()
         python = preparing.result()
         with environment_lease(python):
-            self.child = spawn.execute(self.job, python, self.env)
+            if self.script is None:
+                self.child = spawn.execute(self.job, python, self.env)
+            elif (words := await self._begin_script(self.script, python)) is not None:
+                env = program.environment(self.env)
+                self.child = spawn.program(self.job, words, env, self.place)
+            else:
+                return Exit()
             link.attach(self.child)
             return await self._run(link)
+
+    async def _begin_script(self, script: Script, python: Path) -> list[str] | None:
+        """Write that the script starts; its command line, None when it must not start any more.
+
+        A flow's engine writes its states itself; for a script it is done here.
+        """
+        code = self.rundir.path / "code"
+        words = await program.command(self.api, self.job.run_id, script, code, python)
+        where = await claims.begin(
+            self.api,
+            self.job.run_id,
+            self.job.claim,
+            by=self.name,
+            leased=self.guard.leased,
+            stale_after=self.stale,
+        )
+        if where is Standing.MINE:
+            return words
+        self.guard.finish(End.ABORT if where is Standing.ABORTED else End.GONE)
+        return None
 
     async def _prepare(self) -> Path:
         variables = self.job.variables
         python = Path(sys.executable)
-        recipe = Recipe.of(variables, prefect=True)
-        if recipe is not None:
-            home = settings().home_path
-            python = await prepare(recipe, home, self.console.note)
-            self.env["PYTHONPATH"] = os.pathsep.join(
-                p for p in (str(package_path(home)), self.env.get("PYTHONPATH")) if p
+        home = settings().home_path
+        if self.script is not None:
+            folder = self.rundir.path
+            self.place = await program.unpack(
+                self.api, self.script, home, folder, self.console.note
             )
+            self.env["PWD"] = str(self.place)
+        recipe = Recipe.of(variables, prefect=self.script is None)
+        if recipe is not None:
+            python = await prepare(recipe, home, self.console.note)
+            if self.script is None:
+                self.env["PYTHONPATH"] = os.pathsep.join(
+                    p for p in (str(package_path(home)), self.env.get("PYTHONPATH")) if p
+                )
             self.env["VIRTUAL_ENV"] = str(python.parent.parent)
             self.env["PATH"] = f"{python.parent}{os.pathsep}{self.env.get('PATH', '')}"
         if script := variables.get("setup_script"):

@@ -9,7 +9,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,13 +99,36 @@ def execute(job: Job, python: Path, env: Mapping[str, str]) -> Child:
     It asks for its working directory over the control channel.
     """
     ours, theirs = socket.socketpair()
-    read, write = os.pipe()
     theirs.set_inheritable(True)
+    try:
+        words = [str(python), "-m", child.__name__, str(theirs.fileno())]
+        pid, output = _start(job, words, env)
+    finally:
+        theirs.close()
+    return Child(pid, ours, output)
+
+
+def program(job: Job, words: Sequence[str], env: Mapping[str, str], folder: Path) -> Child:
+    """Start the task's process as a program of its own, in its folder.
+
+    It knows nothing of its supervisor: the control channel ends here.
+    """
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    # A new interpreter has no other way into a folder that needs neither threads nor a fork here.
+    enter = 'cd -- "$0" && exec "$@"'
+    pid, output = _start(job, ["/bin/sh", "-c", enter, str(folder), *words], env)
+    return Child(pid, ours, output)
+
+
+def _start(job: Job, words: Sequence[str], env: Mapping[str, str]) -> tuple[int, int]:
+    """Its pid, and the reading end of its output."""
+    read, write = os.pipe()
     null = os.open(os.devnull, os.O_RDONLY)
     try:
         pid = os.posix_spawn(
-            python,
-            [str(python), "-m", child.__name__, str(theirs.fileno())],
+            words[0],
+            list(words),
             {**env, process.CLAIM: job.token, "PYTHONUNBUFFERED": "1"},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, null, 0),
@@ -116,10 +139,9 @@ def execute(job: Job, python: Path, env: Mapping[str, str]) -> Child:
             setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE],
         )
     finally:
-        theirs.close()
         os.close(write)
         os.close(null)
-    return Child(pid, ours, read)
+    return pid, read
 
 
 def environment(job: Job, folder: Path) -> dict[str, str]:

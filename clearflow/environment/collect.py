@@ -1,0 +1,126 @@
+"""What a project says it needs, read where it lies.
+
+In this order, the first that is there: the script's own header (PEP 723), `uv.lock`,
+`requirements.txt`, the dependencies in `pyproject.toml`; each beside the script first, then in the
+folders above it, up to the project's root.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clearflow.errors import Usage
+
+# The regular expression of PEP 723, for the one block that it defines so far.
+_HEADER = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """Requirements, the version of Python where one is named, and which file says so."""
+
+    requirements: tuple[str, ...] = ()
+    python_version: str | None = None
+    source: str | None = None
+
+
+def collect(script: Path, root: Path) -> Needed:
+    """What the script needs by its project's files; nothing where there are none.
+
+    Raises Usage for a file that cannot be read.
+    """
+    if (header := _header(script)) is not None:
+        return header
+    for reader in (_lock, _requirements, _project):
+        for folder in _upwards(script.parent, root):
+            found = reader(folder)
+            if found is not None:
+                return found
+    return Needed()
+
+
+def of_file(file: Path) -> Needed:
+    """The lines of a requirements file. Raises Usage when it cannot be read."""
+    try:
+        return Needed(tuple(file.read_text().splitlines()), source=file.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Usage(f"{file} cannot be read: {error}") from None
+
+
+def _upwards(folder: Path, root: Path) -> Iterator[Path]:
+    yield folder
+    while folder != root and root in folder.parents:
+        folder = folder.parent
+        yield folder
+
+
+def _header(script: Path) -> Needed | None:
+    match = _HEADER.search(script.read_text(errors="replace"))
+    if match is None:
+        return None
+    lines = (line[2:] if line.startswith("# ") else line[1:] for line in match[1].splitlines())
+    data = _toml("\n".join(lines), script)
+    python = _at_least(data.get("requires-python"))
+    return Needed(tuple(data.get("dependencies") or ()), python, script.name)
+
+
+def _lock(folder: Path) -> Needed | None:
+    if not (folder / "uv.lock").is_file():
+        return None
+    from uv import find_uv_bin
+
+    words = ["export", "--frozen", "--no-emit-project", "--no-hashes", "--no-header", "--quiet"]
+    done = subprocess.run(
+        [find_uv_bin(), *words, "--no-annotate"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["uv export failed"])[0]
+        raise Usage(f"{folder / 'uv.lock'} cannot be read: {said}")
+    return Needed(tuple(done.stdout.splitlines()), _pinned(folder), "uv.lock")
+
+
+def _requirements(folder: Path) -> Needed | None:
+    file = folder / "requirements.txt"
+    return of_file(file) if file.is_file() else None
+
+
+def _project(folder: Path) -> Needed | None:
+    file = folder / "pyproject.toml"
+    if not file.is_file():
+        return None
+    project = _toml(file.read_text(errors="replace"), file).get("project")
+    if not isinstance(project, dict):
+        return None
+    python = _pinned(folder) or _at_least(project.get("requires-python"))
+    return Needed(tuple(project.get("dependencies") or ()), python, file.name)
+
+
+def _pinned(folder: Path) -> str | None:
+    file = folder / ".python-version"
+    return file.read_text().strip() or None if file.is_file() else None
+
+
+def _at_least(specifier: object) -> str | None:
+    """The version that a lower bound names: one that the project was made with.
+
+    A bound without an upper one leaves open which is newest; the agent's own fits it or not.
+    """
+    exact = re.search(r"==\s*(3\.\d+(?:\.\d+)?)", str(specifier or ""))
+    return exact[1] if exact else None
+
+
+def _toml(text: str, file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Usage(f"{file} cannot be read: {error}") from None

@@ -1,0 +1,48 @@
+"""A task that is a script: its working copy made again here, and its command line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from clearflow._prefect import runs
+from clearflow._prefect.http import Api
+from clearflow.capture import reproduce
+from clearflow.errors import ClearflowError
+from clearflow.tasks.script import fetch
+from clearflow.words import scripts
+from clearflow.words.scripts import Script
+
+
+async def unpack(
+    api: Api, script: Script, home: Path, folder: Path, say: Callable[[str], None]
+) -> Path:
+    """Make the working copy of a script below `folder`; returns where the script starts.
+
+    Raises ClearflowError with the reason in one line.
+    """
+    bundles = folder / "bundles"
+    bundles.mkdir()
+    parts = await fetch(api, script, bundles)
+    code = folder / "code"
+    origin = parts[0].remote or "the machine it was queued on"
+    say(f"Code: {script.entry} of {parts[0].commit[:12]} from {origin}")
+    await asyncio.to_thread(reproduce.reproduce, parts, home, code)
+    place = code / script.folder
+    # A folder with nothing in it is in no commit.
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+async def command(api: Api, run_id: str, script: Script, code: Path, python: Path) -> list[str]:
+    """The command line of a script, with its arguments as they stand in the run now."""
+    given = (await runs.read(api, run_id)).parameters.get(scripts.ARGUMENTS) or []
+    if not isinstance(given, list):
+        raise ClearflowError(f"the parameter {scripts.ARGUMENTS!r} is not a list")
+    return [str(python), str(code / script.entry), *map(str, given)]
+
+
+def environment(env: Mapping[str, str]) -> dict[str, str]:
+    """A script is not Prefect's: nothing of the server, and no key of it, is in its environment."""
+    return {k: v for k, v in env.items() if not k.startswith("PREFECT_")}

@@ -1,0 +1,42 @@
+"""What a task that is a script is made of, as it stands in a run's job variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+KEY = "script"
+ARGUMENTS = "arguments"  # the run's parameter, which can be edited until the script starts
+
+
+@dataclass(frozen=True, slots=True)
+class PartSent:
+    """One repository of a snapshot; `pieces` are those of its bundle on the server."""
+
+    path: str
+    commit: str
+    tree: str
+    remote: str | None
+    pieces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A program in a working copy: its file and the folder it runs in, below the root."""
+
+    entry: str
+    folder: str
+    parts: tuple[PartSent, ...]
+
+    def dump(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, variables: Mapping[str, Any]) -> Script | None:
+        """The script of a task; None for one that is a flow."""
+        data = variables.get(KEY)
+        if not data:
+            return None
+        parts = tuple(PartSent(**{**p, "pieces": tuple(p["pieces"])}) for p in data["parts"])
+        return cls(data["entry"], data["folder"], parts)

@@ -1,0 +1,203 @@
+"""Scripts as they stand here, run by an agent that shares nothing with here but the server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from clearflow._prefect import claims, pools
+from tests.support.git import git, git_daemon
+
+HELPER = "def half(x):\n    return x / 2\n"
+TRAIN = """
+import os, sys
+from lib.helper import half
+print("arguments", sys.argv[1:])
+print("half", half(3))
+print("data", open("data/numbers.txt").read().strip())
+print("prefect", sorted(k for k in os.environ if k.startswith("PREFECT")))
+print("task", os.environ["CLEARFLOW_TASK_ID"])
+sys.exit(int(os.environ.get("CODE", "0")))
+"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    folder = tmp_path_factory.mktemp("remotes")
+    with git_daemon(folder) as url:
+        yield folder, url
+
+
+@pytest.fixture
+def project(address: tuple[Path, str], tmp_path: Path, unique) -> Path:
+    """A working copy whose first commit is pushed, with changes that nobody has committed."""
+    remotes, url = address
+    name = f"{unique('project')}.git"
+    git(remotes, "init", "-q", "--bare", name)
+    root = tmp_path / "laptop"
+    (root / "lib").mkdir(parents=True)
+    (root / "data").mkdir()
+    git(root, "init", "-q")
+    git(root, "remote", "add", "origin", f"{url}/{name}")
+    git(root, "remote", "set-url", "--push", "origin", str(remotes / name))
+    (root / "train.py").write_text("print('as it was pushed')\n")
+    (root / "data/numbers.txt").write_text("1 2 3\n")
+    git(root, "add", "--all")
+    git(root, "commit", "-q", "-m", "first")
+    git(root, "push", "-q", "origin", "HEAD:main")
+    (root / "train.py").write_text(TRAIN)
+    (root / "lib/helper.py").write_text(HELPER)
+    return root
+
+
+def run(site, folder: Path, *words: str, env: Mapping[str, str] | None = None):
+    """`clearflow task run` in a folder."""
+    command = [sys.executable, "-m", "clearflow", "task", "run", "--pool", site.pool, *words]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**site.env, "CLEARFLOW_HOME": str(folder.parent / "laptop-home"), **(env or {})},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def queued(done) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+async def lines(ask, run_id: str) -> list[str]:
+    return await ask.console(run_id, "console")
+
+
+async def test_a_script_with_uncommitted_changes_runs_elsewhere(site, ask, project):
+    site.agent("q")
+    done = run(site, project, "train.py", "--queue", "q", "--", "--lr", "0.1", "two words")
+    task = queued(done)
+    assert "kB to send, the rest from git://" in done.stderr
+    ended = await ask.ended(task)
+    assert ended.state.type == "COMPLETED", await ask.report(task)
+    assert await lines(ask, task) == [
+        "arguments ['--lr', '0.1', 'two words']",
+        "half 1.5",
+        "data 1 2 3",
+        "prefect []",
+        f"task {task}",
+    ]
+    texts = [s.note.text for s in await ask.history(task)]
+    assert [t.split(" ")[0] for t in texts] == ["queued", "claimed", "running", "exit"]
+    assert (ended.name, ended.project) == ("train.py", project_name(project))
+    assert not list(site.folder.glob("home/agents/*/*/code"))
+
+
+def project_name(project: Path) -> str:
+    return git(project, "remote", "get-url", "origin").rpartition("/")[2].removesuffix(".git")
+
+
+async def test_it_starts_in_the_folder_the_user_stands_in(site, ask, project):
+    site.agent("q")
+    (project / "data/look.py").write_text("print(open('numbers.txt').read().strip())\n")
+    task = queued(run(site, project / "data", "look.py", "--queue", "q"))
+    assert (await ask.ended(task)).state.type == "COMPLETED", await ask.report(task)
+    assert await lines(ask, task) == ["1 2 3"]
+
+
+async def test_a_script_outside_any_repository_brings_what_it_imports(site, ask, tmp_path):
+    site.agent("q")
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    (folder / "other.py").write_text("VALUE = 7\n")
+    (folder / "unrelated.bin").write_bytes(b"x")
+    (folder / "go.py").write_text("import os, other\nprint(other.VALUE, sorted(os.listdir()))\n")
+    task = queued(run(site, folder, "go.py", "--queue", "q"))
+    assert (await ask.ended(task)).state.type == "COMPLETED", await ask.report(task)
+    (line,) = await lines(ask, task)
+    assert "7" in line
+    assert "unrelated" not in line
+
+
+async def test_packages_of_the_project_are_installed(site, ask, project):
+    """With an old pydantic, that Prefect could not live with."""
+    site.agent("q")
+    (project / "requirements.txt").write_text("pydantic<2\n")
+    (project / "old.py").write_text("import pydantic\nprint(pydantic.VERSION.split('.')[0])\n")
+    done = run(site, project, "old.py", "--queue", "q")
+    assert "packages by requirements.txt" in done.stderr
+    task = queued(done)
+    ended = await ask.ended(task, timeout=110)
+    assert ended.state.type == "COMPLETED", await ask.report(task)
+    assert "1" in await lines(ask, task)
+
+
+async def test_arguments_can_be_changed_while_it_waits(site, ask, project):
+    await pools.ensure_queue(ask.api, site.pool, "q")
+    task = queued(run(site, project, "train.py", "--queue", "q", "--", "before"))
+    await ask.api.patch(f"/flow_runs/{task}", {"parameters": {"arguments": ["after"]}})
+    site.agent("q")
+    await ask.ended(task)
+    assert "arguments ['after']" in await lines(ask, task)
+
+
+async def test_it_fails_with_its_exit_code(site, ask, project):
+    site.agent("q")
+    (project / "ends.py").write_text("raise SystemExit(7)\n")
+    task = queued(run(site, project, "ends.py", "--queue", "q"))
+    ended = await ask.ended(task)
+    assert (ended.state.type, ended.note.text) == ("FAILED", "exit code 7")
+
+
+async def test_an_abort_ends_it(site, ask, project):
+    site.agent("q")
+    (project / "waits.py").write_text("import time\nprint('here')\ntime.sleep(600)\n")
+    task = queued(run(site, project, "waits.py", "--queue", "q"))
+    await ask.until_printed(task, "here")
+    await claims.abort(ask.api, task, "ada")
+    ended = await ask.ended(task)
+    assert (ended.state.type, ended.note.by) == ("CANCELLED", "ada")
+
+
+async def test_a_lost_script_starts_again(site, ask, project, tmp_path):
+    agent = site.agent("q")
+    (project / "once.py").write_text(
+        "import pathlib, sys, time\n"
+        "mark = pathlib.Path(sys.argv[1])\n"
+        "again = mark.exists()\n"
+        "mark.touch()\n"
+        "print('here')\n"
+        "time.sleep(0 if again else 600)\n"
+    )
+    task = queued(run(site, project, "once.py", "--queue", "q", "--", str(tmp_path / "mark")))
+    await ask.until_printed(task, "here")
+    (supervisor,) = agent.processes("cf-supervisor")
+    supervisor.kill()
+    ended = await ask.ended(task)
+    assert (ended.state.type, ended.note.attempt) == ("COMPLETED", 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["nothing.py", "--queue", "q"], 2, "there is no file nothing.py"),
+        (["train.py", "--queue", "nowhere"], 3, "nowhere"),
+        (["secret.py", "--queue", "q"], 5, ".env"),
+        (["train.py", "--queue", "q", "--requirements", "none.txt"], 2, "none.txt"),
+        (["train.py", "--queue", "q", "--python", "three"], 2, "three"),
+    ],
+)
+async def test_bad_input_is_told_before_anything_is_queued(site, ask, project, words, code, said):
+    await pools.ensure_queue(ask.api, site.pool, "q")
+    (project / "secret.py").write_text("")
+    if words[0] == "secret.py":
+        (project / ".env").write_text("TOKEN=1")
+    done = run(site, project, *words)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    found = await ask.api.post("/flow_runs/count", {"work_pools": {"name": {"any_": [site.pool]}}})
+    assert found == 0
