@@ -30,8 +30,11 @@ from tests.support.server import template_database as cached_template
 SESSION_ID = f"session-{uuid.uuid4().hex[:12]}"
 """Marks the processes that live as long as the whole run."""
 
-# A busy machine is no bug: an example may take its time.
-hypothesis.settings.register_profile("clearflow", deadline=None, print_blob=True)
+# A busy machine is no bug: an example may take its time. The same examples every time: a change is
+# judged by them, and not by luck. `EXPLORE=1` looks for others.
+hypothesis.settings.register_profile(
+    "clearflow", deadline=None, print_blob=True, derandomize="EXPLORE" not in os.environ
+)
 hypothesis.settings.load_profile("clearflow")
 
 

@@ -82,6 +82,7 @@ async def _alone(api: Api, name: str) -> None:
 
 
 def _take_signals(agent: Agent) -> None:
+    """Until this process is gone: a second signal may come when the agent has ended just now."""
     loop = asyncio.get_running_loop()
     asked = 0
 
@@ -90,6 +91,10 @@ def _take_signals(agent: Agent) -> None:
         asked += 1
         agent.wish(Wish.DRAIN if asked == 1 else Wish.STOP)
 
+    def later(what: Callable[[], None]) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(what)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ask_to_stop)
-    loop.add_signal_handler(signal.SIGHUP, agent.leave)
+        signal.signal(number, lambda *_: later(ask_to_stop))
+    signal.signal(signal.SIGHUP, lambda *_: later(agent.leave))

@@ -126,7 +126,7 @@ async def test_a_signal_drains_and_a_second_one_gives_back(site, ask, tmp_path, 
     assert agent.wait() == 0
     run = await ask.run(run_id)
     assert (run.state.name, run.note.attempt) == ("Queued", 1)
-    assert not agent.processes()
+    wait_until(lambda: not agent.processes(), what="its supervisors to be gone")
 
 
 async def test_draining_has_a_limit(site, ask, tmp_path):

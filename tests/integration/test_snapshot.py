@@ -67,7 +67,7 @@ class Laptop:
 
     def rename(self, name: str, to: str) -> None:
         path = self.root / name
-        if path.exists() and not path.is_symlink():
+        if name != to and path.exists() and not path.is_symlink():
             (self.root / to).parent.mkdir(parents=True, exist_ok=True)
             (self.root / to).unlink(missing_ok=True)
             path.rename(self.root / to)

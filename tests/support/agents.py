@@ -52,7 +52,8 @@ QUICK = {
 LOSING = QUICK | {
     "CLEARFLOW_HEARTBEAT": "0.5",
     "CLEARFLOW_SILENCE": "5",
-    "CLEARFLOW_OUTAGE_GRACE": "0.5",
+    # Longer than anybody waits between two tries to reach the server.
+    "CLEARFLOW_OUTAGE_GRACE": "8",
 }
 """Settings for tests that wait until somebody is declared lost."""
 
