@@ -14,6 +14,7 @@ from typing import Any, Self
 import httpx
 
 from clearflow._prefect.connection import Connection
+from clearflow._prefect.given_up import trace_async
 from clearflow.clock import ServerClock
 from clearflow.errors import Conflict, NotFound, Refused, ServerError, Unauthorized, Unreachable
 
@@ -121,7 +122,12 @@ class Api:
             try:
                 self.requests += 1
                 answer = await self._http.request(
-                    method, path, content=content, headers=headers, params=query
+                    method,
+                    path,
+                    content=content,
+                    headers=headers,
+                    params=query,
+                    extensions={"trace": trace_async},
                 )
             except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
                 raise Unreachable(f"{self.connection.url} is not the URL of a server") from error

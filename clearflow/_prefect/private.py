@@ -14,7 +14,6 @@ import logging
 import ssl
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,10 +21,8 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-import httpx
 from prefect import flow_engine
 from prefect._flow_run_suspension import mark_flow_run_suspension_requested
-from prefect.client import base as client_base
 from prefect.client import orchestration
 from prefect.client.orchestration import PrefectClient, SyncPrefectClient
 from prefect.client.schemas import State
@@ -146,57 +143,6 @@ def _stand_in(engine: Any, verdict: Verdict) -> State[Any]:
     cancelling: State[Any] = Cancelling(message=verdict.message)
     engine.flow_run.state = cancelling
     return cancelling
-
-
-def patient_clients(longest_wait: float = 5.0) -> None:
-    """Have Prefect's clients in this process wait for the server as long as it takes.
-
-    By default a client gives up after a few tries, and a flow whose server is being restarted
-    crashes. First retries come after 50 ms and not after 2 s: SQLite answers 503 for moments.
-    """
-    retried = {408, 429, 502, 503, 504}
-
-    def pause(tries: int, answer: httpx.Response | None) -> float:
-        if answer is not None and "Retry-After" in answer.headers:
-            try:
-                return float(answer.headers["Retry-After"])
-            except ValueError:
-                pass
-        return float(min(0.05 * 2**tries, longest_wait))
-
-    def send(self: Any, request: httpx.Request, *args: Any, **kwargs: Any) -> httpx.Response:
-        tries = 0
-        while True:
-            answer: httpx.Response | None = None
-            with contextlib.suppress(httpx.TransportError):
-                answer = httpx.Client.send(self, request, *args, **kwargs)
-            if answer is not None and answer.status_code not in retried:
-                return _finished(self, answer)
-            time.sleep(pause(tries, answer))
-            tries += 1
-
-    async def send_async(
-        self: Any, request: httpx.Request, *args: Any, **kwargs: Any
-    ) -> httpx.Response:
-        tries = 0
-        while True:
-            answer: httpx.Response | None = None
-            with contextlib.suppress(httpx.TransportError):
-                answer = await httpx.AsyncClient.send(self, request, *args, **kwargs)
-            if answer is not None and answer.status_code not in retried:
-                return _finished(self, answer)
-            await asyncio.sleep(pause(tries, answer))
-            tries += 1
-
-    replace(client_base.PrefectHttpxSyncClient, "send", send)
-    replace(client_base.PrefectHttpxAsyncClient, "send", send_async)
-
-
-def _finished(client: Any, answer: httpx.Response) -> httpx.Response:
-    response = client_base.PrefectResponse.from_httpx_response(answer)
-    if client.raise_on_all_errors:
-        response.raise_for_status()
-    return response
 
 
 def logs_to(handler: Callable[[dict[str, Any]], None]) -> None:

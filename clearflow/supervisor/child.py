@@ -24,6 +24,7 @@ from typing import Any
 from clearflow.runtimes import process
 from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.runtimes.wire import Channel
+from clearflow.settings import settings
 from clearflow.supervisor.lines import mark
 from clearflow.words.notes import Note
 
@@ -123,11 +124,15 @@ def wait_and_run(control: socket.socket) -> int:
 
 def run(job: Job, control: Control, folder: Path) -> int:
     """Run the job's flow; returns the exit code of this process."""
-    from clearflow._prefect import lean, private
+    from clearflow._prefect import lean, patient, private
 
     sys.path.insert(0, str(folder))
     with _settings(job, folder):
-        private.patient_clients()
+        patient.patient_clients(
+            job.run_id,
+            still=lambda: bool(control.ask(ask="still").get("go")),
+            within=settings().silence / 6,
+        )
         private.logs_to(control.log)
         private.fence(
             job.run_id,

@@ -15,7 +15,7 @@ from clearflow.supervisor.errands import Errands
 from clearflow.supervisor.guard import End, Guard
 from clearflow.supervisor.spawn import Child
 from clearflow.words import lifecycle
-from clearflow.words.models import FINAL, RUNNING
+from clearflow.words.models import RUNNING
 
 PATIENCE = 1.0  # seconds that an outcome waits for the console before it
 
@@ -24,8 +24,8 @@ class ChildLink:
     """Answers the questions of one task's process.
 
     `told` is the last state the flow engine has written, `failed` why there was nothing to run.
-    `confirmed` says in a word whether the claim stands, `entitled` whether its end may be written
-    though the machine has not been heard of lately. `answers` are the fixed answers.
+    `confirmed` says in a word whether the claim stood when it was made, `entitled` whether it
+    stands now, so that a state may be written in the next seconds. `answers` are the fixed answers.
     """
 
     def __init__(
@@ -107,6 +107,8 @@ class ChildLink:
                 return {"go": await self._confirmed == "go" and self._guard.end is None}
             case "storage":
                 return await self._errands.storage()
+            case "still":
+                return {"go": await self._entitled()}
             case "written":
                 await self._errands.done()
                 return {}
@@ -128,8 +130,5 @@ class ChildLink:
             return {"go": False}
         if message["type"] == RUNNING:
             return {"go": True, "message": str(lifecycle.running(note).note)}
-        # Somebody may have declared the task lost: make sure that nobody has.
-        if message["type"] in FINAL and not self._guard.leased() and not await self._entitled():
-            return {"go": False}
         text = str(message.get("message") or f"{message['name'].lower()} on {note.agent}")
         return {"go": True, "message": str(note.but(text))}

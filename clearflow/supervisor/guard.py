@@ -44,6 +44,7 @@ class Guard:
         self.end: End | None = None
         self.on_suspended: Callable[[State], None] = lambda state: None
         self._lease = job.claimed_at
+        self._lapsed = False
         self._agents: set[asyncio.StreamWriter] = set()
         self._frozen = False
         self._looking = asyncio.Event()
@@ -78,6 +79,16 @@ class Guard:
         """Whether nobody can have declared this task lost: the machine was heard of lately."""
         return time.monotonic() - self._lease < settings().silence * 2 / 3
 
+    def unbroken(self) -> bool:
+        """Whether that holds since the claim was made: then nobody has begun to do so, either."""
+        return self.leased() and not self._lapsed
+
+    def _renew(self, heard: float) -> None:
+        """The machine was heard of at this moment."""
+        if heard - self._lease >= settings().silence * 2 / 3:
+            self._lapsed = True
+        self._lease = max(self._lease, heard)
+
     def look(self) -> None:
         """Look at the claim now: an abort may have come just before the start."""
         self._looking.set()
@@ -103,7 +114,7 @@ class Guard:
             while line := await reader.readline():
                 message = wire.decode(line)
                 if "lease" in message:
-                    self._lease = max(self._lease, float(message["lease"]))
+                    self._renew(float(message["lease"]))
                 elif message.get("do") == "look":
                     self.look()
                 elif message.get("do") == "stop":
@@ -168,7 +179,7 @@ class Guard:
             sent = time.monotonic()
             try:
                 await pools.heartbeat(self._api, job.pool, job.agent, beat)
-                self._lease = max(self._lease, sent)
+                self._renew(sent)
                 await lose_dead(self._api, self._rundir.path.parent, by=self._name)
             except ClearflowError:
                 continue

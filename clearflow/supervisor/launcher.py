@@ -83,8 +83,8 @@ def _warm_up() -> None:
     import prefect.flows
     import prefect.main  # noqa: F401
 
-    from clearflow._prefect import lean, private  # noqa: F401
-    from clearflow.supervisor import child, main  # noqa: F401
+    from clearflow._prefect import lean, patient, private  # noqa: F401
+    from clearflow.supervisor import child, entry  # noqa: F401
 
     private.warm_up()
     set_title("cf-launcher")
@@ -95,7 +95,7 @@ def _warm_up() -> None:
 
 def _supervise(inbox: socket.socket) -> NoReturn:
     from clearflow.supervisor import leave
-    from clearflow.supervisor.main import run
+    from clearflow.supervisor.entry import run
 
     set_title("cf-spare")
     leave.at_once(run(inbox))

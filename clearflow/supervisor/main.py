@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from dataclasses import replace
 from datetime import timedelta
@@ -37,78 +36,13 @@ from clearflow.supervisor.control import PATIENCE, ChildLink
 from clearflow.supervisor.errands import Errands
 from clearflow.supervisor.guard import End, Guard
 from clearflow.supervisor.lines import secrets_of
-from clearflow.words import lifecycle, scripts
+from clearflow.words import lifecycle
 from clearflow.words.lifecycle import Exit, Standing, Taken, Write
 from clearflow.words.models import FINAL, PAUSED, SCHEDULED, State
 from clearflow.words.scripts import Script
 
 # Who aborts a task without a word: a cancellation in Prefect's own ways carries no note.
 UNSAID = "the Prefect UI"
-
-
-def run(inbox: socket.socket) -> int:
-    """The supervisor of the claim whose folder comes in a packet; in the task's process, the task.
-
-    Everything that does not depend on the claim is done before it comes. Returns the exit code of
-    the process it returns in: 0, too, when the launcher ends without a claim.
-    """
-    spawn.waitable()
-    os.setsid()
-    process.adopt_orphans()
-    task = None
-    try:
-        # Before there is an event loop: the child must not inherit one.
-        child = spawn.fork()
-    except spawn.InChild as inside:
-        task = inside.run
-    if task is not None:
-        # Here no exception is being handled, which would show in the task's tracebacks.
-        inbox.close()
-        return task()
-    with inbox:
-        # One whose child has died is of no use; the launcher notices, and forks another.
-        folder = inbox.recv(65536) if child.stays_until(inbox) else b""
-    if folder:
-        process.set_title("cf-supervisor")
-        _supervise(RunDir(Path(os.fsdecode(folder))), child)
-    return 0
-
-
-def _supervise(rundir: RunDir, waiting: spawn.Child) -> None:
-    # A second supervisor of one claim, or one that comes too late, has nothing to do.
-    if not rundir.path.is_dir() or not rundir.lock():
-        return
-    job = rundir.job()
-    if job is None:
-        return
-    place = working_folder(job, rundir)
-    env = spawn.environment(job, place)
-    child = waiting if warm(job) else None
-    if child is not None:
-        spawn.begin(child, rundir, env, place)
-    else:
-        spawn.dismiss(waiting)
-    asyncio.run(Supervisor(rundir, job, env, place, child).supervise())
-
-
-def warm(job: Job) -> bool:
-    """Whether the task runs in the agent's own environment, so that a fork can start it."""
-    return not (
-        scripts.KEY in job.variables
-        or job.variables.get("requirements")
-        or job.variables.get("python_version")
-        or job.variables.get("setup_script")
-    )
-
-
-def working_folder(job: Job, rundir: RunDir) -> Path:
-    """Where the task runs: where it asks to, where its code is, or an empty folder of its own."""
-    asked = job.variables.get("working_dir") or job.deployment.get("path")
-    if asked and asked != "." and Path(asked).expanduser().is_dir():
-        return Path(asked).expanduser()
-    own = rundir.path / "work"
-    own.mkdir(exist_ok=True)
-    return own
 
 
 class Supervisor:
@@ -374,6 +308,11 @@ class Supervisor:
         return state.name.lower()
 
     async def _entitled(self) -> bool:
+        """Whether a state may be written now; one that was, its answer lost, is written again."""
+        if self.guard.end is End.GONE:
+            return False
+        if self.guard.unbroken():
+            return True
         where, _ = await claims.entitled(
             self.api,
             self.job.run_id,
@@ -382,7 +321,7 @@ class Supervisor:
             leased=self.guard.leased,
             stale_after=self.stale,
         )
-        return where is Standing.MINE
+        return where in {Standing.MINE, Standing.SUSPENDED, Standing.ENDED}
 
     async def _finish(self, write: Write) -> State | None:
         return await claims.finish(

@@ -90,7 +90,7 @@ def pack(order: Order) -> Packed:
             raise Usage(f"{order.file}:{error.lineno}: {error.msg}") from None
     (place / "git").mkdir()
     taken = snapshot.take(root, place / "git")
-    _check(order, taken, below)
+    _check(order, taken)
     needed = order.needed or collect.collect(file, snapshot.root_of(file.parent) or file.parent)
     if order.python_version:
         needed = replace(needed, python_version=order.python_version)
@@ -106,7 +106,7 @@ def _folder(root: Path) -> str:
     return here.relative_to(root).as_posix() if here.is_relative_to(root) else "."
 
 
-def _check(order: Order, taken: Snapshot, below: Path) -> None:
+def _check(order: Order, taken: Snapshot) -> None:
     held_back = [name for name in taken.forbidden if name not in order.named]
     if held_back:
         raise Refused(

@@ -8,6 +8,7 @@ that was not as it should be is kept, with the agents' words, the beats, and the
 
 import asyncio
 import contextlib
+import math
 import shutil
 import signal
 import sys
@@ -206,13 +207,17 @@ class Chaos:
             mode = Line.HOLD if fault.kind.endswith("hold") else Line.HOLE
             if not post.proxy.passes:
                 return False
-            self._help(post.proxy.cut(mode, fault.seconds))
+            self._help(self._cut(post.proxy, mode, fault.seconds))
         else:
             found = post.processes(KILLED[fault.kind])
             if not found:
                 return False
             found[int(fault.which * len(found))].kill()
         return True
+
+    async def _cut(self, proxy: Proxy, mode: Line, seconds: float) -> None:
+        with proxy.cut(mode):
+            await asyncio.sleep(seconds)
 
     async def _kill_server(self, seconds: float) -> None:
         self._server_up.clear()
@@ -236,6 +241,10 @@ class Chaos:
 
     async def _keep_agents(self) -> None:
         """Start again whoever has ended, a moment later."""
+
+        async def one_has_ended() -> bool:
+            return any(p.agent is not None and p.agent.code is not None for p in self.posts)
+
         while True:
             for post in self.posts:
                 agent = post.agent
@@ -248,7 +257,7 @@ class Chaos:
                     self.outcome.violations.append(Violation("agent ended", post.name, what))
                 self.note(f"{post.name} starts again")
                 post.start()
-            await asyncio.sleep(0.5)
+            await wait_until_async(one_has_ended, math.inf, every=0.5)
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -256,10 +265,9 @@ class Chaos:
         unfinished = {"state": {"type": {"not_any_": sorted(FINAL)}}}
 
         async def ended() -> bool:
-            await asyncio.sleep(0.5)  # counting is work for the server, too
             return await runs.count(self.api, unfinished, pool=self.site.pool) == 0
 
-        await wait_until_async(ended, timeout, what="all tasks to end")
+        await wait_until_async(ended, timeout, what="all tasks to end", every=0.5)
 
     async def _calm(self) -> None:
         """No more faults: everything gets the time it needs."""

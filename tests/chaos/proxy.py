@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import enum
 import struct
+from collections.abc import Iterator
 from socket import SO_LINGER, SOL_SOCKET
 
 
@@ -51,12 +52,13 @@ class Proxy:
                 sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
-    async def cut(self, mode: Line, seconds: float) -> None:
-        """Let nothing through for so long."""
+    @contextlib.contextmanager
+    def cut(self, mode: Line) -> Iterator[None]:
+        """Let nothing through inside the block."""
         self._mode = mode
         self._passing.clear()
         try:
-            await asyncio.sleep(seconds)
+            yield
         finally:
             if mode is Line.HOLE:
                 self.reset()
@@ -92,6 +94,8 @@ class Proxy:
             if self._mode is Line.HOLE:
                 continue
             await self._passing.wait()
+            if isinstance(reader.exception(), ConnectionResetError):
+                break  # who sent it has reset the connection: it is not sent again
             writer.write(data)
             await writer.drain()
         # The other side has nothing more to say either: HTTP and its like close both ways.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.agents import AgentProcess, Client, Site, client, opened
+from tests.support.git import git_daemon
 from tests.support.processes import kill_leftovers, marked
 from tests.support.server import PrefectServer
 
@@ -53,3 +54,11 @@ async def shared(shared_site: Site, shared_agent: AgentProcess) -> AsyncIterator
         yield asking
         await asking.idle()
     assert shared_agent.code is None, shared_agent.said()
+
+
+@pytest.fixture(scope="module")
+def remotes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A folder of repositories, and the address under which other machines reach them."""
+    folder = tmp_path_factory.mktemp("remotes")
+    with git_daemon(folder) as address:
+        yield folder, address

@@ -1,6 +1,5 @@
 """The command line as people and programs use it, against a real server."""
 
-import asyncio
 import contextlib
 import fcntl
 import json
@@ -269,10 +268,19 @@ async def test_waiting(cli: Cli, here: Bench, cpu: models.Queue) -> None:
     assert late.stderr == "error: not all of them have ended after 0.5 s\n"
 
 
+def sockets(pid: int) -> list[str]:
+    """The open sockets of a process."""
+    found = []
+    for handle in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(handle))
+    return [name for name in found if name.startswith("socket:")]
+
+
 async def test_an_interrupted_wait(cli: Cli, here: Bench, cpu: models.Queue) -> None:
     run = await here.task(cpu, "a")
     with cli.start("task", "wait", run.id) as waiting:
-        await asyncio.sleep(3)
+        wait_until(lambda: sockets(waiting.pid), what="it to talk to the server")
         waiting.send_signal(signal.SIGINT)
         out, err = waiting.communicate(timeout=20)
     assert (waiting.returncode, out, err) == (130, "", "interrupted\n")

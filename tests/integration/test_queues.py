@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -415,12 +416,32 @@ async def test_an_interrupted_move_puts_the_task_back(here: Bench, cpu: models.Q
     assert await here.line(cpu) == list("abc")
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.004, 0.015, 0.03, 0.06, 0.09, 0.12])
-async def test_a_cancelled_move_holds_nothing(here: Bench, cpu: models.Queue, delay: float) -> None:
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("number", range(7))
+async def test_a_cancelled_move_holds_nothing(
+    here: Bench,
+    cpu: models.Queue,
+    number: int,
+    answered: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Cancelled at one of its requests, before it is sent or after it was answered."""
     t = await here.tasks(cpu, "abc")
+    request, asked = here.api.request, 0
+
+    async def counted(*args: Any, **options: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        now = asked == number + 1
+        if now and not answered:
+            moving.cancel()
+        answer = await request(*args, **options)
+        if now and answered:
+            moving.cancel()
+        return answer
+
+    monkeypatch.setattr(here.api, "request", counted)
     moving = asyncio.ensure_future(move(here, cpu, Where(Spot.FRONT), t["c"]))
-    await asyncio.sleep(delay)
-    moving.cancel()
     await asyncio.gather(moving, return_exceptions=True)
     assert await here.line(cpu) in (list("abc"), list("cab"))
 

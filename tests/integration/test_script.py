@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from clearflow._prefect import claims, pools
-from tests.support.git import git, git_daemon
+from tests.support.git import Laptop, git
 
 HELPER = "def half(x):\n    return x / 2\n"
 TRAIN = """
@@ -25,33 +25,17 @@ sys.exit(int(os.environ.get("CODE", "0")))
 """
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    folder = tmp_path_factory.mktemp("remotes")
-    with git_daemon(folder) as url:
-        yield folder, url
-
-
 @pytest.fixture
-def project(address: tuple[Path, str], tmp_path: Path, unique) -> Path:
+def project(remotes: tuple[Path, str], tmp_path: Path) -> Path:
     """A working copy whose first commit is pushed, with changes that nobody has committed."""
-    remotes, url = address
-    name = f"{unique('project')}.git"
-    git(remotes, "init", "-q", "--bare", name)
-    root = tmp_path / "laptop"
-    (root / "lib").mkdir(parents=True)
-    (root / "data").mkdir()
-    git(root, "init", "-q")
-    git(root, "remote", "add", "origin", f"{url}/{name}")
-    git(root, "remote", "set-url", "--push", "origin", str(remotes / name))
-    (root / "train.py").write_text("print('as it was pushed')\n")
-    (root / "data/numbers.txt").write_text("1 2 3\n")
-    git(root, "add", "--all")
-    git(root, "commit", "-q", "-m", "first")
-    git(root, "push", "-q", "origin", "HEAD:main")
-    (root / "train.py").write_text(TRAIN)
-    (root / "lib/helper.py").write_text(HELPER)
-    return root
+    laptop = Laptop(tmp_path, *remotes)
+    laptop.write("train.py", b"print('as it was pushed')\n")
+    laptop.write("data/numbers.txt", b"1 2 3\n")
+    laptop.save()
+    laptop.push()
+    laptop.write("train.py", TRAIN.encode())
+    laptop.write("lib/helper.py", HELPER.encode())
+    return laptop.root
 
 
 def run(site, folder: Path, *words: str, env: Mapping[str, str] | None = None):

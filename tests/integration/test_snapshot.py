@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from clearflow.capture import reproduce, snapshot
 from clearflow.capture.git import GitFailed, elsewhere, without_credentials
-from tests.support.git import files, git, git_daemon
+from tests.support.git import Laptop, files, git
 
 NAMES = [
     "a.py",
@@ -33,100 +32,6 @@ names = st.sampled_from(NAMES)
 contents = st.sampled_from([b"", b"one\n", b"two\r\n", b"\0\1\2", b"x" * 5000]) | st.binary(
     max_size=50
 )
-
-
-class Laptop:
-    """A working copy, its remote, and what a user does with them."""
-
-    def __init__(self, folder: Path, remotes: Path, address: str) -> None:
-        self.root = folder / "copy"
-        self.remote = Path(tempfile.mkdtemp(dir=remotes)) / "project.git"
-        git(folder, "init", "-q", "--bare", str(self.remote))
-        self.url = f"{address}/{self.remote.relative_to(remotes)}"
-        self.root.mkdir()
-        git(self.root, "init", "-q")
-        git(self.root, "remote", "add", "origin", self.url)
-        git(self.root, "remote", "set-url", "--push", "origin", str(self.remote))
-
-    def write(self, name: str, content: bytes, program: bool = False) -> None:
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_symlink():
-            path.unlink()
-        path.write_bytes(content)
-        path.chmod(0o755 if program else 0o644)
-
-    def link(self, name: str, to: str) -> None:
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        path.symlink_to(to)
-
-    def delete(self, name: str) -> None:
-        (self.root / name).unlink(missing_ok=True)
-
-    def rename(self, name: str, to: str) -> None:
-        path = self.root / name
-        if name != to and path.exists() and not path.is_symlink():
-            (self.root / to).parent.mkdir(parents=True, exist_ok=True)
-            (self.root / to).unlink(missing_ok=True)
-            path.rename(self.root / to)
-
-    def ignore(self, pattern: str) -> None:
-        self.write(".gitignore", pattern.encode())
-
-    def stage(self) -> None:
-        git(self.root, "add", "--all")
-
-    def commit(self) -> None:
-        git(self.root, "commit", "-q", "--allow-empty", "-m", "work", "-a")
-
-    def push(self) -> None:
-        if self.committed:
-            git(self.root, "push", "-q", "origin", "HEAD:main")
-
-    @property
-    def committed(self) -> bool:
-        return bool(git(self.root, "rev-list", "--max-count=1", "--all"))
-
-    def submodule(self, name: str) -> None:
-        """Another repository inside, with a change of its own that nobody has committed."""
-        inner = self.root / name
-        if inner.exists():
-            return
-        inner.mkdir(parents=True)
-        git(inner, "init", "-q")
-        (inner / "inside.py").write_text("1")
-        git(inner, "add", "--all")
-        git(inner, "commit", "-q", "-m", "inside")
-        (inner / "changed.py").write_text("2")
-
-    def seen(self) -> dict[str, tuple[str, bytes]]:
-        """What another machine should have: everything but what is ignored."""
-        hidden = self._listed("ls-files", "-z", "-o", "-i", "--exclude-standard")
-        whole = tuple(name for name in hidden if name.endswith("/"))
-        return {
-            name: file
-            for name, file in files(self.root).items()
-            if name not in hidden and not (whole and name.startswith(whole))
-        }
-
-    def _listed(self, *words: str) -> list[str]:
-        return git(self.root, *words).split("\0")
-
-    def untouched(self) -> object:
-        """What a snapshot must leave as it is."""
-        index = self.root / ".git/index"
-        objects = sorted(p for p in (self.root / ".git").rglob("*") if p.is_file())
-        return index.read_bytes() if index.exists() else None, objects, files(self.root)
-
-
-@pytest.fixture(scope="module")
-def remotes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A folder of repositories, and the address under which other machines reach them."""
-    folder = tmp_path_factory.mktemp("remotes")
-    with git_daemon(folder) as address:
-        yield folder, address
 
 
 @pytest.fixture
@@ -180,8 +85,7 @@ def test_any_working_copy_is_the_same_elsewhere(remotes, done) -> None:
 
 def test_only_what_the_remote_lacks_travels(laptop: Laptop, tmp_path: Path) -> None:
     laptop.write("big.bin", os.urandom(1_000_000))
-    laptop.stage()
-    laptop.commit()
+    laptop.save()
     laptop.push()
     laptop.write("train.py", b"print(1)\n")
     taken, copy = sent(laptop, tmp_path)
@@ -192,8 +96,7 @@ def test_only_what_the_remote_lacks_travels(laptop: Laptop, tmp_path: Path) -> N
 
 def test_a_pushed_working_copy_travels_as_the_name_of_its_commit(laptop: Laptop, tmp_path: Path):
     laptop.write("train.py", b"print(1)\n")
-    laptop.stage()
-    laptop.commit()
+    laptop.save()
     laptop.push()
     taken, copy = sent(laptop, tmp_path)
     assert (taken.size, taken.commit) == (0, git(laptop.root, "rev-parse", "HEAD"))
@@ -202,8 +105,7 @@ def test_a_pushed_working_copy_travels_as_the_name_of_its_commit(laptop: Laptop,
 
 def test_the_same_working_copy_is_the_same_commit(laptop: Laptop, tmp_path: Path) -> None:
     laptop.write("train.py", b"print(1)\n")
-    laptop.stage()
-    laptop.commit()
+    laptop.save()
     laptop.write("train.py", b"print(2)\n")
     found = set()
     for number in range(2):
@@ -215,8 +117,7 @@ def test_the_same_working_copy_is_the_same_commit(laptop: Laptop, tmp_path: Path
 
 def test_a_file_that_git_was_told_not_to_look_at_travels_too(laptop: Laptop, tmp_path: Path):
     laptop.write("train.py", b"print(1)\n")
-    laptop.stage()
-    laptop.commit()
+    laptop.save()
     git(laptop.root, "update-index", "--assume-unchanged", "train.py")
     laptop.write("train.py", b"print(22)\n")
     _, copy = sent(laptop, tmp_path)
@@ -225,8 +126,7 @@ def test_a_file_that_git_was_told_not_to_look_at_travels_too(laptop: Laptop, tmp
 
 def test_a_working_copy_in_the_middle_of_a_merge(laptop: Laptop, tmp_path: Path) -> None:
     laptop.write("train.py", b"1\n")
-    laptop.stage()
-    laptop.commit()
+    laptop.save()
     git(laptop.root, "checkout", "-q", "-b", "other")
     laptop.write("train.py", b"2\n")
     laptop.commit()
@@ -242,8 +142,7 @@ def test_a_working_copy_in_the_middle_of_a_merge(laptop: Laptop, tmp_path: Path)
 def test_a_worktree_and_a_shallow_clone(laptop: Laptop, tmp_path: Path) -> None:
     for number in range(3):
         laptop.write("train.py", b"%d\n" % number)
-        laptop.stage()
-        laptop.commit()
+        laptop.save()
     laptop.push()
     git(tmp_path, "clone", "-q", "--depth=1", laptop.url, "shallow")
     laptop.root = tmp_path / "shallow"
@@ -256,8 +155,7 @@ def test_a_worktree_and_a_shallow_clone(laptop: Laptop, tmp_path: Path) -> None:
 
 def test_what_looks_like_a_secret_is_told(laptop: Laptop, tmp_path: Path) -> None:
     laptop.write("tracked.pem", b"x")
-    laptop.stage()
-    laptop.commit()
+    laptop.save()
     laptop.write(".env", b"TOKEN=1")
     laptop.write("id_mapping.py", b"")
     laptop.write("deep/notes.txt", b"-----BEGIN RSA PRIVATE KEY-----\nx\n")
@@ -271,8 +169,7 @@ def test_what_looks_like_a_secret_is_told(laptop: Laptop, tmp_path: Path) -> Non
 
 def test_the_diff_is_for_people(laptop: Laptop, tmp_path: Path) -> None:
     laptop.write("train.py", b"lr = 1\n")
-    laptop.stage()
-    laptop.commit()
+    laptop.save()
     laptop.write("train.py", b"lr = 2\n")
     place = tmp_path / "snapshot"
     place.mkdir()
@@ -282,8 +179,7 @@ def test_the_diff_is_for_people(laptop: Laptop, tmp_path: Path) -> None:
 
 def test_a_commit_that_the_remote_has_no_more(laptop: Laptop, tmp_path: Path) -> None:
     laptop.write("train.py", b"1\n")
-    laptop.stage()
-    laptop.commit()
+    laptop.save()
     laptop.push()
     shutil.rmtree(laptop.remote)
     git(tmp_path, "init", "-q", "--bare", str(laptop.remote))

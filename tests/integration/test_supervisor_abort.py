@@ -1,12 +1,12 @@
 """Aborting a task, at every moment of its life and however it resists."""
 
-import asyncio
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from clearflow._prefect import runs
+from clearflow._prefect import claims
 from clearflow.runtimes import process
 from clearflow.words import lifecycle
 from tests.support.waiting import wait_until, wait_until_async
@@ -14,9 +14,7 @@ from tests.support.waiting import wait_until, wait_until_async
 
 async def abort(ask, run_id, by="ada"):
     """What every clearflow command does to abort a task."""
-    write = lifecycle.abort(await ask.run(run_id), by, ask.api.clock.now())
-    assert write is not None
-    await runs.propose(ask.api, run_id, write)
+    assert await claims.abort(ask.api, run_id, by) is not None
 
 
 async def cancel(ask, run_id):
@@ -149,15 +147,23 @@ async def test_a_task_is_aborted_while_its_environment_is_prepared(shared, tmp_p
     assert not (tmp_path / "self.pid").exists()
 
 
-async def test_an_abort_at_any_moment_of_the_start_wins(shared, tmp_path):
-    """Enqueue and abort, a little later each time: between the claim and the first line."""
-    for step in range(12):
-        folder = tmp_path / str(step)
+@pytest.mark.parametrize("how", [abort, cancel])
+async def test_an_abort_at_any_moment_of_the_start_wins(shared, tmp_path, how):
+    """Between the claim and the first line, by what can be seen of a start from outside."""
+    moments = [
+        lambda folder: True,
+        lambda folder: list(shared.site.folder.glob("home/agents/*/*/job.json")),
+        lambda folder: list(shared.site.folder.glob("home/agents/*/*/s")),
+        lambda folder: shared.site.agents[0].processes("cf-task"),
+        lambda folder: list(shared.site.folder.glob("home/agents/*/*/console.log")),
+        lambda folder: (folder / "self.pid").exists(),
+    ]
+    for number, moment in enumerate(moments):
+        folder = tmp_path / str(number)
         folder.mkdir()
-        parameters = {"folder": str(folder)}
-        run_id = await shared.enqueue("stubborn.py:cleans_up", "q", parameters)
-        await asyncio.sleep(step * 0.06)
-        await (cancel if step % 2 else abort)(shared, run_id)
+        run_id = await shared.enqueue("stubborn.py:cleans_up", "q", {"folder": str(folder)})
+        wait_until(partial(moment, folder), what=f"moment {number}")
+        await how(shared, run_id)
         run = await shared.ended(run_id)
         assert run.state.type == "CANCELLED", await shared.report(run_id)
 

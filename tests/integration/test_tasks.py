@@ -16,7 +16,8 @@ from prefect import Flow, flow
 
 import clearflow
 from clearflow import clock
-from clearflow._prefect import deployments, logs, runs
+from clearflow._prefect import deployments, events, logs, runs
+from clearflow._prefect.events import Event
 from clearflow._prefect.logs import Line
 from clearflow.errors import NotFound, Refused, Usage
 from clearflow.queues import drafts, moves
@@ -33,7 +34,7 @@ from clearflow.words.why import Serving
 from tests.support.agents import Site
 from tests.support.line import Bench, bench
 from tests.support.server import PrefectServer
-from tests.support.waiting import wait_until
+from tests.support.waiting import wait_until, wait_until_async
 
 TRAIN = """
 from prefect import flow
@@ -411,6 +412,10 @@ async def test_the_console_so_far(here: Bench, cpu: models.Queue) -> None:
     assert [line.message async for line in console.read(here.api, run, 1)] == said[-1:]
 
 
+async def are(found: list[str], *wanted: str) -> bool:
+    return sorted(found) == sorted(wanted)
+
+
 async def test_following_a_console(here: Bench, cpu: models.Queue) -> None:
     gpu = await here.queue("gpu")
     run = await here.task(cpu, "a")
@@ -425,7 +430,7 @@ async def test_following_a_console(here: Bench, cpu: models.Queue) -> None:
     note = await here.claim(moved)
     await runs.propose(here.api, moved.id, lifecycle.running(note))
     await logs.send(here.api, moved.id, lines("one", "two"))
-    await asyncio.sleep(1)
+    await wait_until_async(lambda: are(got, "one", "two"), what="the first lines")
     # Somebody else's lines come late, and out of order.
     await logs.send(here.api, moved.id, lines("late", ago=0.5))
     await logs.send(here.api, moved.id, lines("three"))
@@ -454,24 +459,42 @@ async def test_waiting_for_many(here: Bench, cpu: models.Queue) -> None:
     waiting = asyncio.create_task(
         wait.wait(here.api, list(t.values()), ended=lambda run: ended.append(run.name))
     )
-    await asyncio.sleep(0.3)
     await moves.move(here.api, [t["a"]], Where(Spot.BACK), queue=gpu, by="me")
     moved = await runs.resolve(here.api, t["a"].id)
+    told: list[str] = []
     for run in (t["c"], moved, t["b"]):
-        await asyncio.sleep(0.3)
         await runs.propose(here.api, run.id, lifecycle.aborted("me", Note("")))
+        told.append(run.name)
+        await wait_until_async(lambda: are(ended, *told), what=f"{run.name} to be told")
     async with asyncio.timeout(30):
         done = await waiting
     assert [r.task_id for r in done] == [r.id for r in t.values()]
-    assert sorted(ended) == ["a", "b", "c"]
+    assert ended == told
 
 
-async def test_waiting_is_woken_by_events(here: Bench, cpu: models.Queue) -> None:
+async def test_waiting_is_woken_by_events(
+    here: Bench, cpu: models.Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = await here.task(cpu, "a")
+    # No look without an event, but the first one, and those that follow an event.
+    monkeypatch.setattr(wait, "_SLOW", 3600)
+    hints = []
+    stream = events.stream
+
+    async def watched(*args: Any, **options: Any) -> AsyncIterator[Event]:
+        async for event in stream(*args, **options):
+            hints.append(event)
+            yield event
+
+    monkeypatch.setattr(events, "stream", watched)
     waiting = asyncio.create_task(wait.wait(here.api, [run]))
-    await asyncio.sleep(4)  # the looks are seconds apart by now
+
+    async def connected() -> bool:
+        return bool(hints)
+
+    await wait_until_async(connected, what="its events")
     await runs.propose(here.api, run.id, lifecycle.aborted("me", Note("")))
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await waiting
 
 

@@ -109,22 +109,14 @@ def test_an_abort_before_the_start_wins(world: World, api: Api) -> None:
     assert (state.name, state.note.by) == ("Cancelled", "eve")
 
 
-def test_an_abort_in_the_moment_of_the_start_wins(world: World) -> None:
+@pytest.mark.parametrize(("moment", "length"), [("RUNNING", 3), ("COMPLETED", 0)])
+def test_an_abort_in_the_moment_of_a_write_wins(world: World, moment: str, length: int) -> None:
     machine = world.machines[0]
-    agent = world.start("box:0", world.agent(machine, 0, DONE, 3), machine)
-    world.until(agent, "RUNNING")
+    agent = world.start("box:0", world.agent(machine, 0, DONE, length), machine)
+    world.until(agent, moment)
     world.finish(world.start("aborter", world.aborter(world.tasks[0])))
     world.finish(agent)
-    assert "running on box:0" not in texts(world)
-    assert last(world).name == "Cancelled"
-
-
-def test_an_abort_in_the_moment_of_the_end_wins(world: World) -> None:
-    machine = world.machines[0]
-    agent = world.start("box:0", world.agent(machine, 0, DONE, 0), machine)
-    world.until(agent, "COMPLETED")
-    world.finish(world.start("aborter", world.aborter(world.tasks[0])))
-    world.finish(agent)
+    assert ("running on box:0" in texts(world)) == (moment == "COMPLETED")
     assert last(world).name == "Cancelled"
 
 

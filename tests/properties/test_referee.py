@@ -93,30 +93,28 @@ def a_machine_that_nobody_hears_ends_its_task(world: World) -> None:
     world.machines[0].alive = True
 
 
-def a_machine_is_back_while_its_task_is_declared_lost(world: World) -> None:
-    back = agent(world, 0, length=1)
+def back_in_time(world: World, length: int, word: str) -> tuple[Actor, Actor]:
+    """A machine is cut off for too long, and is back when a sweeper is about to say a word."""
+    back = agent(world, 0, length=length)
     world.until(back, "RUNNING")
     world.step(back)
     world.machines[0].cut = True
     world.pass_time(31)
     sweeper = world.start("sweeper", world.sweeper)
-    world.until(sweeper, "set_state")
+    world.until(sweeper, word)
     world.machines[0].cut = False
     world.pass_time(1)
+    return back, sweeper
+
+
+def a_machine_is_back_while_its_task_is_declared_lost(world: World) -> None:
+    back, sweeper = back_in_time(world, 1, "set_state")
     world.steps(back, 6)
     world.finish(sweeper)
 
 
 def a_machine_is_back_before_its_task_is_declared_lost(world: World) -> None:
-    back = agent(world, 0, length=9)
-    world.until(back, "RUNNING")
-    world.step(back)
-    world.machines[0].cut = True
-    world.pass_time(31)
-    sweeper = world.start("sweeper", world.sweeper)
-    world.until(sweeper, "/input")
-    world.machines[0].cut = False
-    world.pass_time(1)
+    _, sweeper = back_in_time(world, 9, "/input")
     world.finish(sweeper)
     agent(world, 1)
     world.finish(world.actors[-1])

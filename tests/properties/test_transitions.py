@@ -72,30 +72,16 @@ def task(real: RealServer, api: Api) -> Task:
 
 
 ALL = [state for state in WAYS if state != "DRAFT"]
+FROM_ACTIVE = {state for state in ALL if state not in {"PENDING", "PAUSED"}}
+FROM_ENDED = {"SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"}
 ACCEPTED = {
     # From: what Prefect accepts, unforced. Whatever is not here it refuses.
     "SCHEDULED": {"SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED", "CRASHED", "CANCELLED"},
-    "PENDING": {
-        "SCHEDULED",
-        "RUNNING",
-        "COMPLETED",
-        "FAILED",
-        "CRASHED",
-        "CANCELLING",
-        "CANCELLED",
-    },
-    "RUNNING": {
-        "SCHEDULED",
-        "RUNNING",
-        "COMPLETED",
-        "FAILED",
-        "CRASHED",
-        "CANCELLING",
-        "CANCELLED",
-    },
-    "COMPLETED": {"SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"},
-    "FAILED": {"SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"},
-    "CRASHED": {"SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"},
+    "PENDING": FROM_ACTIVE,
+    "RUNNING": FROM_ACTIVE,
+    "COMPLETED": FROM_ENDED,
+    "FAILED": FROM_ENDED,
+    "CRASHED": FROM_ENDED,
     "CANCELLING": {"CANCELLED"},
     "CANCELLED": {"SCHEDULED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"},
     "DRAFT": {"SCHEDULED", "RUNNING", "COMPLETED", "FAILED", "CRASHED", "CANCELLING", "CANCELLED"},

@@ -35,9 +35,13 @@ def wait_until(condition: Callable[[], T], timeout: float = 30, what: str = "the
 
 
 async def wait_until_async(
-    condition: Callable[[], Awaitable[T]], timeout: float = 30, what: str = "the condition"
+    condition: Callable[[], Awaitable[T]],
+    timeout: float = 30,
+    what: str = "the condition",
+    *,
+    every: float = POLL_SECONDS,
 ) -> T:
-    """`wait_until` for a coroutine function."""
+    """`wait_until` for a coroutine function; `every` is longer where looking is work."""
     deadline = time.monotonic() + timeout
     while True:
         value = await condition()
@@ -45,4 +49,4 @@ async def wait_until_async(
             return value
         if time.monotonic() >= deadline:
             raise WaitedTooLong(_complaint(what, timeout, value))
-        await anyio.sleep(POLL_SECONDS)
+        await anyio.sleep(every)
