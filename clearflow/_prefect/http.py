@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import random
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from socket import SO_LINGER, SOL_SOCKET
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
 from clearflow._prefect.connection import Connection
-from clearflow._prefect.given_up import trace_async
 from clearflow.clock import ServerClock
 from clearflow.errors import Conflict, NotFound, Refused, ServerError, Unauthorized, Unreachable
 
@@ -113,35 +115,17 @@ class Api:
         """
         patience = 0.0 if once else self._give_up_after
         deadline = None if patience is None else time.monotonic() + patience
-        content = None if body is None else json.dumps(body, default=str).encode()
-        headers = {"Content-Type": "application/json"} if content else None
         wait = _FIRST_WAIT
         while True:
             pause: float | None = None
-            asked = time.monotonic()
             try:
-                self.requests += 1
-                answer = await self._http.request(
-                    method,
-                    path,
-                    content=content,
-                    headers=headers,
-                    params=query,
-                    extensions={"trace": trace_async},
-                )
-            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-                raise Unreachable(f"{self.connection.url} is not the URL of a server") from error
-            except httpx.TransportError as error:
-                failure: Exception = Unreachable(
-                    f"the Prefect server at {self.connection.url} does not answer"
-                    f" ({_words(error)})",
-                    hint="is it running? `clearflow up` starts one here",
-                )
-                self._answers(False)
+                answer = await self._send(method, path, body, query)
+            except NoAddress:
+                raise
+            except Unreachable as error:
+                failure: Exception = error
             else:
-                self.clock.observe_header(answer.headers.get("date"))
                 if answer.status_code not in _RETRIED:
-                    self._answers(True, after=time.monotonic() - asked)
                     return _decoded(answer, method, path)
                 failure = ServerError(f"{method} {path}: the server answers {answer.status_code}")
                 pause = _retry_after(answer)
@@ -152,10 +136,65 @@ class Api:
                 raise failure
             await asyncio.sleep(pause)
 
+    async def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        """What the server answers, whatever it is, to a request that is sent once.
+
+        Raises Unreachable, and ServerError where it says "try again".
+        """
+        answer = await self._send(method, path, body, None)
+        if answer.status_code in _RETRIED:
+            raise ServerError(f"{method} {path}: the server answers {answer.status_code}")
+        return answer.status_code, answer.json()
+
+    async def _send(
+        self, method: str, path: str, body: Any, query: dict[str, Any] | None
+    ) -> httpx.Response:
+        content = None if body is None else json.dumps(body, default=str).encode()
+        asked = time.monotonic()
+        self.requests += 1
+        try:
+            answer = await self._http.request(
+                method,
+                path,
+                content=content,
+                headers={"Content-Type": "application/json"} if content else None,
+                params=query,
+                extensions={"trace": _reset_when_given_up},
+            )
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise NoAddress(f"{self.connection.url} is not the URL of a server") from error
+        except httpx.TransportError as error:
+            self._answers(False)
+            raise Unreachable(
+                f"the Prefect server at {self.connection.url} does not answer ({_words(error)})",
+                hint="is it running? `clearflow up` starts one here",
+            ) from error
+        self.clock.observe_header(answer.headers.get("date"))
+        if answer.status_code not in _RETRIED:
+            self._answers(True, after=time.monotonic() - asked)
+        return answer
+
     def _answers(self, answers: bool, after: float = 0.0) -> None:
         if answers != self._reachable or after > _FROZEN:
             self._reachable = answers
             self.on_change(answers)
+
+
+class NoAddress(Unreachable):
+    """This is not the URL of a server."""
+
+
+async def _reset_when_given_up(event: str, info: Mapping[str, Any]) -> None:
+    """A request that is given up must not arrive later: its connection is reset, not closed.
+
+    The kernel goes on sending what was written to a socket that is closed, for minutes where a
+    network is down. A write that its claim's holder has given up would arrive after somebody else
+    has taken the task over. (The `trace` extension of httpx sees connections come up.)
+    """
+    if event == "connection.connect_tcp.complete":
+        sock = info["return_value"].get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _is_local(url: str) -> bool:

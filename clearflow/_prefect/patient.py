@@ -9,30 +9,37 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from prefect.client import base as client_base
 from prefect.exceptions import Abort
 
-from clearflow._prefect.given_up import trace, trace_async
 from clearflow._prefect.lean import replace
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the server answered to a state."""
+
+    status: int
+    body: Any
+
+
 def patient_clients(
-    run_id: str, still: Callable[[], bool], within: float, longest_wait: float = 5.0
+    run_id: str, write: Callable[[bytes], Written | None], longest_wait: float = 5.0
 ) -> None:
     """Have Prefect's clients in this process wait for the server as long as it takes.
 
     By default a client gives up after a few tries, and a flow whose server is being restarted
     crashes. First retries come after 50 ms and not after 2 s: SQLite answers 503 for moments.
 
-    A state of the run `run_id` is written within so many seconds or not at all, and each try needs
-    the word of the supervisor: `still()` says whether the claim stands, and waits while nobody can
-    tell. Raises Abort where it does not. A request that is repeated changes nothing twice.
+    States of the run `run_id` are not sent from here: this process may be frozen while its request
+    is on the way, and the request arrive when somebody else has the task. `write(body)` has the
+    supervisor send it; None means that the claim has ended, and raises Abort.
     """
     retried = {408, 429, 502, 503, 504}
-    hurry = dict.fromkeys(("connect", "pool", "write"), within / 6) | {"read": within / 2}
 
     def pause(tries: int, answer: httpx.Response | None) -> float:
         if answer is not None and "Retry-After" in answer.headers:
@@ -45,18 +52,18 @@ def patient_clients(
     def fenced(request: httpx.Request) -> bool:
         return request.method == "POST" and request.url.path.endswith(f"/{run_id}/set_state")
 
-    def check() -> None:
-        if not still():
+    def written(request: httpx.Request) -> httpx.Response:
+        answer = write(request.content)
+        if answer is None:
             raise Abort("this claim on the task has ended")
+        return httpx.Response(answer.status, json=answer.body, request=request)
 
     def send(self: Any, request: httpx.Request, *args: Any, **kwargs: Any) -> httpx.Response:
-        request.extensions = {**request.extensions, "trace": trace}
+        if fenced(request):
+            return _finished(self, written(request))
         tries = 0
         while True:
             answer: httpx.Response | None = None
-            if fenced(request):
-                check()
-                request.extensions["timeout"] = hurry
             with contextlib.suppress(httpx.TransportError):
                 answer = httpx.Client.send(self, request, *args, **kwargs)
             if answer is not None and answer.status_code not in retried:
@@ -67,13 +74,11 @@ def patient_clients(
     async def send_async(
         self: Any, request: httpx.Request, *args: Any, **kwargs: Any
     ) -> httpx.Response:
-        request.extensions = {**request.extensions, "trace": trace_async}
+        if fenced(request):
+            return _finished(self, await asyncio.to_thread(written, request))
         tries = 0
         while True:
             answer: httpx.Response | None = None
-            if fenced(request):
-                await asyncio.to_thread(check)
-                request.extensions["timeout"] = hurry
             with contextlib.suppress(httpx.TransportError):
                 answer = await httpx.AsyncClient.send(self, request, *args, **kwargs)
             if answer is not None and answer.status_code not in retried:

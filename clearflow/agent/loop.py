@@ -248,6 +248,9 @@ class Agent:
         self._empty_handed()
         self._idle_since = time.monotonic()
         self.say(f"{shown(task.job.name)} ({task.job.task_id}): {outcome or 'lost'}")
+        if outcome == "gone":
+            # Whoever has it now, somebody must look after it.
+            self.heart.others.add(task.job.run_id)
         self._help(self._lost(task) if outcome is None else self._see_off(task))
         self.taker.freed()
         if outcome == "yield":

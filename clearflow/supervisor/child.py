@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import queue
 import signal
@@ -24,7 +25,6 @@ from typing import Any
 from clearflow.runtimes import process
 from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.runtimes.wire import Channel
-from clearflow.settings import settings
 from clearflow.supervisor.lines import mark
 from clearflow.words.notes import Note
 
@@ -128,11 +128,7 @@ def run(job: Job, control: Control, folder: Path) -> int:
 
     sys.path.insert(0, str(folder))
     with _settings(job, folder):
-        patient.patient_clients(
-            job.run_id,
-            still=lambda: bool(control.ask(ask="still").get("go")),
-            within=settings().silence / 6,
-        )
+        patient.patient_clients(job.run_id, lambda body: _written(control, body))
         private.logs_to(control.log)
         private.fence(
             job.run_id,
@@ -141,7 +137,7 @@ def run(job: Job, control: Control, folder: Path) -> int:
             ),
             told=lambda type, name: control.send(told=type, name=name),
             sign=lambda message: str(job.claim.but(Note.parse(message).text)),
-            settled=lambda: control.ask(ask="written"),
+            settled=lambda: control.ask(ask="settled"),
         )
         lean.spare_requests(
             job.run_id,
@@ -191,6 +187,13 @@ def _settings(job: Job, folder: Path) -> Iterator[None]:
         return
     with SettingsContext(profile=get_settings_context().profile, settings=Settings()):
         yield
+
+
+def _written(control: Control, body: bytes) -> Any:
+    from clearflow._prefect.patient import Written
+
+    answer = control.ask(ask="write", body=json.loads(body))
+    return Written(answer["status"], answer["body"]) if answer else None
 
 
 def _verdict(answer: dict[str, Any]) -> Any:

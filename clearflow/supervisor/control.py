@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -24,8 +25,9 @@ class ChildLink:
     """Answers the questions of one task's process.
 
     `told` is the last state the flow engine has written, `failed` why there was nothing to run.
-    `confirmed` says in a word whether the claim stood when it was made, `entitled` whether it
-    stands now, so that a state may be written in the next seconds. `answers` are the fixed answers.
+    `confirmed` says in a word whether the claim stood when it was made. `write` sends a state of
+    the flow's engine as long as the claim stands; it gives the server's answer, None when it does
+    not stand. `answers` are the fixed answers.
     """
 
     def __init__(
@@ -34,13 +36,13 @@ class ChildLink:
         console: Console,
         guard: Guard,
         confirmed: Awaitable[str],
-        entitled: Callable[[], Awaitable[bool]],
+        write: Callable[[dict[str, Any]], Awaitable[tuple[int, Any] | None]],
         errands: Errands,
         answers: dict[str, Path],
     ) -> None:
         self._job, self._console, self._guard = job, console, guard
         self._errands = errands
-        self._confirmed, self._entitled = confirmed, entitled
+        self._confirmed, self._write = confirmed, write
         self._answers = answers
         self.told: tuple[str, str] | None = None
         self.failed: str | None = None
@@ -74,6 +76,7 @@ class ChildLink:
                 }
             )
         )
+        replies: set[asyncio.Task[None]] = set()
         try:
             while line := await reader.readline():
                 message = wire.decode(line)
@@ -91,13 +94,20 @@ class ChildLink:
                 elif "failed" in message:
                     self.failed = str(message["failed"])
                 elif "ask" in message:
-                    answer = await self._answer(message)
-                    writer.write(wire.encode({**answer, "number": message.get("number")}))
-                    await writer.drain()
+                    # What is written may take as long as the server is away: go on reading.
+                    replies.add(asyncio.create_task(self._reply(writer, message)))
         except (OSError, ValueError):
             return  # the process ended in the middle of a word
         finally:
+            for reply in replies:
+                reply.cancel()
             writer.close()
+
+    async def _reply(self, writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
+        answer = await self._answer(message)
+        with contextlib.suppress(OSError):
+            writer.write(wire.encode({**answer, "number": message.get("number")}))
+            await writer.drain()
 
     async def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
         match message["ask"]:
@@ -107,9 +117,10 @@ class ChildLink:
                 return {"go": await self._confirmed == "go" and self._guard.end is None}
             case "storage":
                 return await self._errands.storage()
-            case "still":
-                return {"go": await self._entitled()}
-            case "written":
+            case "write":
+                written = await self._write(message["body"])
+                return {"status": written[0], "body": written[1]} if written else {}
+            case "settled":
                 await self._errands.done()
                 return {}
             case "state":

@@ -17,6 +17,7 @@ import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from clearflow._prefect import claims, runs
 from clearflow._prefect.claims import Limits
@@ -26,7 +27,7 @@ from clearflow.environment.build import lease as environment_lease
 from clearflow.environment.build import prepare
 from clearflow.environment.recipe import Recipe
 from clearflow.environment.shim import package_path
-from clearflow.errors import ClearflowError
+from clearflow.errors import ClearflowError, ServerError, Unreachable
 from clearflow.runtimes import process
 from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.settings import settings
@@ -95,7 +96,7 @@ class Supervisor:
             self.console,
             self.guard,
             confirming,
-            self._entitled,
+            self._write,
             self.errands,
             {"claim": self.rundir.path, "folder": self.place},
         )
@@ -306,6 +307,20 @@ class Supervisor:
         if state.type != "COMPLETED":
             self.console.note(state.note.text, level=40)
         return state.name.lower()
+
+    async def _write(self, body: dict[str, Any]) -> tuple[int, Any] | None:
+        """Send a state that the flow's engine has made; None when the claim has ended.
+
+        Each try arrives in time or not at all, and a state that is sent twice is written once.
+        """
+        path = f"/flow_runs/{self.job.run_id}/set_state"
+        while await self._entitled():
+            try:
+                async with asyncio.timeout(self.stale.total_seconds() / 6):
+                    return await self.api.answer("POST", path, body)
+            except (TimeoutError, Unreachable, ServerError):
+                await asyncio.sleep(min(0.05, self.stale.total_seconds() / 60))
+        return None
 
     async def _entitled(self) -> bool:
         """Whether a state may be written now; one that was, its answer lost, is written again."""
