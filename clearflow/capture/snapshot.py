@@ -50,10 +50,9 @@ class Snapshot:
     """A working copy: the whole first, then its submodules, outer ones before inner ones.
 
     `forbidden` are new files that look like secrets: they are in it, and must not be sent unless
-    somebody named them. `diff` shows people what differs from the last commit.
+    somebody named them.
     """
 
-    root: Path
     parts: tuple[Part, ...]
     forbidden: tuple[str, ...]
 
@@ -83,17 +82,7 @@ def take(root: Path, place: Path) -> Snapshot:
     taken = list(_take(root, "", place))
     parts = tuple(part for part, _ in reversed(taken))
     forbidden = tuple(name for _, names in reversed(taken) for name in names)
-    return Snapshot(root, parts, forbidden)
-
-
-def diff(root: Path, snapshot: Snapshot) -> str:
-    """What differs from the last commit, as text for people; binary files by name only."""
-    if not _head(root):
-        return ""
-    bundle = snapshot.parts[0].bundle
-    if bundle is None:
-        return ""
-    return git("diff", "HEAD", snapshot.commit, cwd=root, env=_objects(root, bundle.parent))
+    return Snapshot(parts, forbidden)
 
 
 def _take(root: Path, path: str, place: Path) -> Iterator[tuple[Part, list[str]]]:

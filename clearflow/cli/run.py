@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,9 +61,9 @@ def run(
         max_attempts=attempts,
         pool=pool_name(pool),
     )
-    with progress("taking the code as it stands"):
-        packed = pack(order)
-    with packed.folder:
+    with TemporaryDirectory(prefix="clearflow-") as place:
+        with progress("taking the code as it stands"):
+            packed = pack(order, Path(place))
         say(_what(packed))
         with progress("sending") as tell:
             task = ask(lambda api: submit(api, packed, by=owner(), progress=tell))

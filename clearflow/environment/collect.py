@@ -66,7 +66,7 @@ def _header(script: Path) -> Needed | None:
         return None
     lines = (line[2:] if line.startswith("# ") else line[1:] for line in match[1].splitlines())
     data = _toml("\n".join(lines), script)
-    python = _at_least(data.get("requires-python"))
+    python = _exact(data.get("requires-python"))
     return Needed(tuple(data.get("dependencies") or ()), python, script.name)
 
 
@@ -101,7 +101,7 @@ def _project(folder: Path) -> Needed | None:
     project = _toml(file.read_text(errors="replace"), file).get("project")
     if not isinstance(project, dict):
         return None
-    python = _pinned(folder) or _at_least(project.get("requires-python"))
+    python = _pinned(folder) or _exact(project.get("requires-python"))
     return Needed(tuple(project.get("dependencies") or ()), python, file.name)
 
 
@@ -110,11 +110,8 @@ def _pinned(folder: Path) -> str | None:
     return file.read_text().strip() or None if file.is_file() else None
 
 
-def _at_least(specifier: object) -> str | None:
-    """The version that a lower bound names: one that the project was made with.
-
-    A bound without an upper one leaves open which is newest; the agent's own fits it or not.
-    """
+def _exact(specifier: object) -> str | None:
+    """The version that `requires-python` names; None for a range, which the agent's own may fit."""
     exact = re.search(r"==\s*(3\.\d+(?:\.\d+)?)", str(specifier or ""))
     return exact[1] if exact else None
 

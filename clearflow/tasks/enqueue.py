@@ -16,13 +16,12 @@ from clearflow.settings import settings
 from clearflow.tasks.source import Source, source
 from clearflow.words import lifecycle
 from clearflow.words.models import Run
-from clearflow.words.names import flow_name, stored
+from clearflow.words.names import DEPLOYMENT, flow_name, labels, stored, tags
 from clearflow.words.notes import Note
 
 if TYPE_CHECKING:
     from prefect import Flow
 
-DEPLOYMENT = "clearflow"
 _LARGEST = 500_000  # bytes of parameters; Prefect takes 512 KB
 
 
@@ -94,20 +93,9 @@ async def _create(
         queue=stored(order.queue),
         parameters=parameters,
         job_variables=job,
-        tags=[*_tags(order), f"user:{by}"],
-        labels=_labels(order),
+        tags=[*order.tags, *tags(order.project, by)],
+        labels=labels(order.shown_name, order.project),
     )
-
-
-def _tags(order: Order) -> list[str]:
-    return [*order.tags, *([f"project:{order.project}"] if order.project is not None else [])]
-
-
-def _labels(order: Order) -> dict[str, str]:
-    labels = {"clearflow.name": order.shown_name}
-    if order.project is not None:
-        labels["clearflow.project"] = order.project
-    return labels
 
 
 async def _deploy(api: Api, order: Order, pool: str, where: Source) -> str:
@@ -137,8 +125,8 @@ async def _deploy(api: Api, order: Order, pool: str, where: Source) -> str:
         entrypoint=where.entrypoint,
         path=where.folder,
         parameters_schema=schema,
-        tags=[f"project:{order.project}"] if order.project is not None else [],
-        labels=_labels(order),
+        tags=tags(order.project),
+        labels=labels(order.shown_name, order.project),
         description=order.flow.description,
     )
     return str(made["id"])

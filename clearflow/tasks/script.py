@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,10 @@ from clearflow.errors import Refused, Usage
 from clearflow.settings import settings
 from clearflow.words import lifecycle, scripts
 from clearflow.words.models import Run
-from clearflow.words.names import flow_name, stored
+from clearflow.words.names import DEPLOYMENT, flow_name, labels, stored, tags
 from clearflow.words.notes import Note
 from clearflow.words.scripts import PartSent, Script
 
-DEPLOYMENT = "clearflow"
 _SCHEMA = {
     "type": "object",
     "properties": {
@@ -63,47 +61,58 @@ class Packed:
     """An order with everything that has to travel, taken at one moment."""
 
     order: Order
+    project: str
     script: Script
     snapshot: Snapshot
     needed: Needed
-    folder: tempfile.TemporaryDirectory[str] = field(repr=False)
 
 
-def pack(order: Order) -> Packed:
-    """Take the script as it stands here; nothing is sent yet.
+def pack(order: Order, place: Path) -> Packed:
+    """Take the script as it stands here, into the empty folder `place`; nothing is sent yet.
 
     Raises Usage for a file that cannot run, Refused for one that must not travel.
     """
     file = order.file.resolve()
     if not file.is_file():
         raise Usage(f"there is no file {order.file}")
-    folder = tempfile.TemporaryDirectory(prefix="clearflow-")
-    place = Path(folder.name)
-    root = snapshot.root_of(file.parent)
-    # Outside a repository the script stands at the top of one made for it.
-    below = file.relative_to(root) if root is not None else Path(file.name)
-    if root is None:
-        (place / "loose").mkdir()
-        try:
-            root = loose.gather(file, place / "loose")
-        except SyntaxError as error:
-            raise Usage(f"{order.file}:{error.lineno}: {error.msg}") from None
+    needed = order.needed
+    home = snapshot.root_of(file.parent)
+    if needed is None:
+        needed = collect.collect(file, home or file.parent)
+    if order.python_version:
+        needed = replace(needed, python_version=order.python_version)
+    # What no machine could install is told before anything is queued.
+    Recipe.of(_job(needed), prefect=False)
+    root = home or _gather(order, file, place / "loose")
     (place / "git").mkdir()
     taken = snapshot.take(root, place / "git")
     _check(order, taken)
-    needed = order.needed or collect.collect(file, snapshot.root_of(file.parent) or file.parent)
-    if order.python_version:
-        needed = replace(needed, python_version=order.python_version)
-    _check_recipe(needed)
     parts = tuple(PartSent(p.path, p.commit, p.tree, p.remote) for p in taken.parts)
-    script = Script(below.as_posix(), _folder(root), parts)
-    return Packed(order, script, taken, needed, folder)
+    # Outside a repository the script stands at the top of one made for it.
+    entry = file.relative_to(home or file.parent).as_posix()
+    script = Script(entry, _folder(root), parts)
+    return Packed(order, _project(order, taken, home or file.parent), script, taken, needed)
+
+
+def _gather(order: Order, file: Path, place: Path) -> Path:
+    place.mkdir()
+    try:
+        return loose.gather(file, place)
+    except SyntaxError as error:
+        raise Usage(f"{order.file}:{error.lineno}: {error.msg}") from None
 
 
 def _folder(root: Path) -> str:
     """The folder the script starts in: where the user stands, if that is in the working copy."""
     here = Path.cwd().resolve()
     return here.relative_to(root).as_posix() if here.is_relative_to(root) else "."
+
+
+def _project(order: Order, taken: Snapshot, folder: Path) -> str:
+    """The name of the repository, else of the folder, where the user gives none."""
+    remote = taken.parts[0].remote
+    repository = remote.rstrip("/").rpartition("/")[2].removesuffix(".git") if remote else ""
+    return order.project or repository or folder.name or "default"
 
 
 def _check(order: Order, taken: Snapshot) -> None:
@@ -113,11 +122,6 @@ def _check(order: Order, taken: Snapshot) -> None:
             f"these files look like secrets, and would be sent: {', '.join(held_back)}",
             hint="list them in .gitignore, or name those that shall go with --send",
         )
-
-
-def _check_recipe(needed: Needed) -> None:
-    """Say what no machine could install before anything is queued. Raises Usage."""
-    Recipe.of(_job(needed), prefect=False)
 
 
 def _job(needed: Needed) -> dict[str, Any]:
@@ -147,19 +151,16 @@ async def submit(api: Api, packed: Packed, *, by: str, progress: Progress) -> Ru
     if order.max_attempts is not None:
         job["max_attempts"] = order.max_attempts
     name = order.name or order.file.name
-    project = order.project or _project(packed)
-    labels = {"clearflow.name": name, "clearflow.project": project}
-    tags = [*order.tags, f"project:{project}"]
     template = await deployments.ensure(
         api,
-        flow=flow_name(project, name),
+        flow=flow_name(packed.project, name),
         name=DEPLOYMENT,
         pool=pool,
         queue=stored(order.queue),
         entrypoint=packed.script.entry,
         parameters_schema=_SCHEMA,
-        tags=tags[-1:],
-        labels=labels,
+        tags=tags(packed.project),
+        labels=labels(name, packed.project),
         job_variables=job,
     )
     return await runs.create(
@@ -170,18 +171,9 @@ async def submit(api: Api, packed: Packed, *, by: str, progress: Progress) -> Ru
         queue=stored(order.queue),
         parameters={scripts.ARGUMENTS: list(order.arguments)},
         job_variables=job,
-        tags=[*tags, f"user:{by}"],
-        labels=labels,
+        tags=[*order.tags, *tags(packed.project, by)],
+        labels=labels(name, packed.project),
     )
-
-
-def _project(packed: Packed) -> str:
-    """The name of the repository, else of the folder."""
-    remote = packed.snapshot.parts[0].remote
-    if remote:
-        return remote.rstrip("/").rpartition("/")[2].removesuffix(".git")
-    root = snapshot.root_of(packed.order.file.resolve().parent)
-    return (root or packed.order.file.resolve().parent).name or "default"
 
 
 async def fetch(api: Api, script: Script, place: Path) -> list[snapshot.Part]:

@@ -35,6 +35,23 @@ def flow_name(project: str, name: str) -> str:
     return stored(f"{project} · {name}")
 
 
+# The deployment of a task that is started from none of the user's.
+DEPLOYMENT = "clearflow"
+
+
+def tags(project: str | None, owner: str | None = None) -> list[str]:
+    """What a task's run, or its deployment, is found by."""
+    found = {"project": project, "user": owner}
+    return [f"{key}:{value}" for key, value in found.items() if value is not None]
+
+
+def labels(name: str, project: str | None) -> dict[str, str]:
+    """The true names of a task and its project, in which no character is replaced."""
+    return {"clearflow.name": name} | (
+        {"clearflow.project": project} if project is not None else {}
+    )
+
+
 def agent_name(number: int = 0, host: str | None = None) -> str:
     """The name of the agent with this number on a machine, such as `gpu-box:0`."""
     return f"{stored(host or socket.gethostname())}:{number}"

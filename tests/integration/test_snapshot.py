@@ -167,16 +167,6 @@ def test_what_looks_like_a_secret_is_told(laptop: Laptop, tmp_path: Path) -> Non
     assert sorted(taken.forbidden) == [".env", "deep/notes.txt", "my-credentials.json"]
 
 
-def test_the_diff_is_for_people(laptop: Laptop, tmp_path: Path) -> None:
-    laptop.write("train.py", b"lr = 1\n")
-    laptop.save()
-    laptop.write("train.py", b"lr = 2\n")
-    place = tmp_path / "snapshot"
-    place.mkdir()
-    taken = snapshot.take(laptop.root, place)
-    assert "-lr = 1\n+lr = 2" in snapshot.diff(laptop.root, taken)
-
-
 def test_a_commit_that_the_remote_has_no_more(laptop: Laptop, tmp_path: Path) -> None:
     laptop.write("train.py", b"1\n")
     laptop.save()
