@@ -21,8 +21,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -108,17 +109,19 @@ def start(
         # costs every start two seconds.
         known = before is not None and before.prefect == version("prefect")
         environ = _environ(folder, host, database_url, register_blocks and not known)
-        process = _spawn(folder, lock, host, port, environ)
-        _children[process.pid] = process
-        server = LocalServer(
-            url=f"http://{_reached_at(host)}:{port}/api",
-            pid=process.pid,
-            host=host,
-            port=port,
-            database=(database_url or environ.get(_DATABASE, "sqlite")).partition("+")[0],
-            prefect=version("prefect") if register_blocks or known else "",
-        )
-        _write(folder, server)
+        # A Ctrl-C between its start and its record would leave a server that nobody can stop.
+        with _signals_held():
+            process = _spawn(folder, lock, host, port, environ)
+            _children[process.pid] = process
+            server = LocalServer(
+                url=f"http://{_reached_at(host)}:{port}/api",
+                pid=process.pid,
+                host=host,
+                port=port,
+                database=(database_url or environ.get(_DATABASE, "sqlite")).partition("+")[0],
+                prefect=version("prefect") if register_blocks or known else "",
+            )
+            _write(folder, server)
     try:
         _await_answer(server, process, folder, timeout, waiting)
     except BaseException:
@@ -256,6 +259,24 @@ def _spawn(
             pass_fds=[lock.fileno()],
             start_new_session=True,
         )
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Signals that come inside the block are handled after it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # they are none of this thread's business
+        return
+    came: list[int] = []
+    caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, lambda number, frame: came.append(number)) for n in caught}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _await_answer(

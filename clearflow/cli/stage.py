@@ -109,9 +109,9 @@ class Stage:
             os.environ.pop(name, None)
         if not self.keep:
             os.environ["PREFECT_HOME"] = str(self.home / "prefect")
+        self._stack.callback(lambda: self.keep or local_server.stop(folder))
         with working("Starting a Prefect server") as waiting:
             server = local_server.start(folder, register_blocks=self.keep, waiting=waiting)
-        self._stack.callback(lambda: self.keep or local_server.stop(folder))
         os.environ["PREFECT_API_URL"] = server.url
         what = "with its data kept" if self.keep else "temporary"
         step("clearflow up", f"a Prefect server, {what}: {server.ui_url}")

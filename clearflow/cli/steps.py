@@ -47,12 +47,20 @@ def working(text: str) -> Iterator[Callable[[float], None]]:
         yield lambda seconds: status.update(f"{text} {seconds:.0f} s")
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, a hang-up or SIGTERM.
+
+    A class of its own: when a plain KeyboardInterrupt comes out of code that was compiled from a
+    string (every dataclass is), CPython ends the process by SIGINT, whoever caught it.
+    """
+
+
 @contextlib.contextmanager
 def ends_by_signal() -> Iterator[None]:
     """A hang-up or SIGTERM inside the block is like Ctrl-C, so that whatever runs is stopped."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise Interrupted
 
     # A shell that starts a command with `&` has it ignore SIGINT.
     caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -6,6 +6,7 @@
         alive          locked by the supervisor as long as it lives
         s              the supervisor's socket
         console.log    everything the task has printed
+        writing        there while a state may be on its way to the server
 
 The lock tells whether the supervisor lives, whatever happened to process ids meanwhile; the
 folder goes when the task has ended and its console has been sent.
@@ -65,6 +66,7 @@ class RunDir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: IO[bytes] | None = None
+        self._writes = 0
 
     @property
     def console(self) -> Path:
@@ -111,6 +113,24 @@ class RunDir:
             return True
         lock.close()
         return False
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """While a state is being sent: whoever finds its sender dead gives it time to arrive."""
+        mark = self.path / "writing"
+        self._writes += 1
+        with contextlib.suppress(OSError):
+            mark.touch()
+        try:
+            yield
+        finally:
+            self._writes -= 1
+            if not self._writes:
+                mark.unlink(missing_ok=True)
+
+    def died_writing(self) -> bool:
+        """Whether a supervisor that is dead may have sent a state that is not there yet."""
+        return (self.path / "writing").exists()
 
     def socket_address(self) -> contextlib.AbstractContextManager[str]:
         """A name of the socket that is short enough for the kernel (108 bytes)."""

@@ -147,7 +147,8 @@ class Supervisor:
             place = self.taken_from.place if self.taken_from else None
             text = "waiting: the queue's limit is reached"
             write = lifecycle.returned(self.job.claim, place, text)
-            await claims.put_back(self.api, self.job.run_id, write)
+            with self.rundir.writing():
+                await claims.put_back(self.api, self.job.run_id, write)
         elif word == "aborted":
             await self._finish(lifecycle.aborted(UNSAID, self.job.claim))
         return word
@@ -182,14 +183,15 @@ class Supervisor:
         """
         code = self.rundir.path / "code"
         words = await program.command(self.api, self.job.run_id, script, code, python)
-        where = await claims.begin(
-            self.api,
-            self.job.run_id,
-            self.job.claim,
-            by=self.name,
-            leased=self.guard.leased,
-            stale_after=self.stale,
-        )
+        with self.rundir.writing():
+            where = await claims.begin(
+                self.api,
+                self.job.run_id,
+                self.job.claim,
+                by=self.name,
+                leased=self.guard.leased,
+                stale_after=self.stale,
+            )
         if where is Standing.MINE:
             return words
         self.guard.finish(End.ABORT if where is Standing.ABORTED else End.GONE)
@@ -316,8 +318,9 @@ class Supervisor:
         path = f"/flow_runs/{self.job.run_id}/set_state"
         while await self._entitled():
             try:
-                async with asyncio.timeout(self.stale.total_seconds() / 6):
-                    return await self.api.answer("POST", path, body)
+                with self.rundir.writing():
+                    async with asyncio.timeout(self.stale.total_seconds() / 6):
+                        return await self.api.answer("POST", path, body)
             except (TimeoutError, Unreachable, ServerError):
                 await asyncio.sleep(min(0.05, self.stale.total_seconds() / 60))
         return None
@@ -339,12 +342,13 @@ class Supervisor:
         return where in {Standing.MINE, Standing.SUSPENDED, Standing.ENDED}
 
     async def _finish(self, write: Write) -> State | None:
-        return await claims.finish(
-            self.api,
-            self.job.run_id,
-            write,
-            token=self.job.token,
-            by=self.name,
-            leased=self.guard.leased,
-            stale_after=self.stale,
-        )
+        with self.rundir.writing():
+            return await claims.finish(
+                self.api,
+                self.job.run_id,
+                write,
+                token=self.job.token,
+                by=self.name,
+                leased=self.guard.leased,
+                stale_after=self.stale,
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
@@ -24,9 +25,12 @@ async def lose_dead(api: Api, folder: Path, *, by: str, spare: Collection[str] =
     """Lose the claims of this machine whose supervisor has died; returns their runs.
 
     `folder` is an agent's, `spare` are tokens of claims that somebody looks after. What is left of
-    such a task is killed first, so that its next attempt cannot overlap with it.
+    such a task is killed first, so that its next attempt cannot overlap with it. One that died
+    while it sent a state is given the time in which states arrive: a task that has ended is not
+    queued again.
     """
     lost = []
+    silence = timedelta(seconds=settings().silence)
     for rundir in rundirs(folder):
         if rundir.path.name in spare or rundir.has_supervisor():
             continue
@@ -35,6 +39,8 @@ async def lose_dead(api: Api, folder: Path, *, by: str, spare: Collection[str] =
             rundir.remove()  # somebody died while clearing it away
             continue
         process.kill_claim(job.token)
+        if rundir.died_writing():
+            await asyncio.sleep(silence.total_seconds() / 6)
         try:
             run = await runs.read(api, job.run_id)
         except NotFound:
@@ -46,7 +52,7 @@ async def lose_dead(api: Api, folder: Path, *, by: str, spare: Collection[str] =
                 "its supervisor died",
                 by=by,
                 max_attempts=await attempts_of(api, run),
-                stale_after=timedelta(seconds=settings().silence),
+                stale_after=silence,
             )
             if state is not None:
                 lost.append(run.id)

@@ -1,5 +1,6 @@
 """Machines that vanish, a server that is away or frozen, and tasks that start again elsewhere."""
 
+import asyncio
 import os
 import signal
 from datetime import timedelta
@@ -7,8 +8,11 @@ from functools import partial
 
 import pytest
 
-from clearflow._prefect import claims
+from clearflow._prefect import claims, runs
+from clearflow.runtimes.rundir import Job, RunDir
+from clearflow.tasks import loss
 from clearflow.words import lifecycle
+from clearflow.words.lifecycle import Exit
 from clearflow.words.models import SCHEDULED
 from tests.chaos.proxy import Line, Proxy
 from tests.support.agents import LOSING, client, opened
@@ -115,6 +119,26 @@ async def test_a_claim_that_nobody_follows_up_is_put_back(site, ask, mover):
     assert back.place is not None
     assert run.place is not None
     assert back.place <= run.place
+
+
+async def test_a_state_that_its_killed_supervisor_has_sent_still_counts(site, ask, tmp_path):
+    """Killed while the server works on the end of the task: it has ended, and stays ended."""
+    run_id = await ask.enqueue("endings.py:completes", "q")
+    run = await ask.run(run_id)
+    token = lifecycle.claim_token()
+    assert await claims.take(ask.api, run, lifecycle.claimed(run, "a-ghost:0", token))
+    run = await ask.run(run_id)
+    assert await runs.propose(ask.api, run_id, lifecycle.running(run.note))
+    rundir = RunDir(tmp_path / token)
+    rundir.write(Job(run_id, "t", "t", site.pool, "q", "a-ghost:0", str(run.note)))
+    (rundir.path / "alive").touch()  # and nobody has the lock
+    with rundir.writing():
+        losing = asyncio.create_task(loss.lose_dead(ask.api, tmp_path, by="a-ghost:0"))
+        await asyncio.sleep(0.5)  # the server is slow: this is what is tested, not waited for
+        await runs.propose(ask.api, run_id, lifecycle.outcome(Exit(), run.note))
+        assert await losing == []
+    assert (await ask.run(run_id)).state.type == "COMPLETED"
+    assert not rundir.path.exists()
 
 
 async def test_a_machine_that_slept_finds_its_task_taken_over_and_ends_its_own(site, ask, tmp_path):
