@@ -12,8 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from clearflow.client.flows import enqueue
+    from clearflow.client.task import Task
     from clearflow.queues import Queue
-    from clearflow.tasks.handle import Task, enqueue
 
     __version__: str
 
@@ -21,8 +22,8 @@ __all__ = ["Queue", "Task", "__version__", "enqueue"]
 
 _HOMES = {
     "Queue": "clearflow.queues",
-    "Task": "clearflow.tasks.handle",
-    "enqueue": "clearflow.tasks.handle",
+    "Task": "clearflow.client.task",
+    "enqueue": "clearflow.client.flows",
 }
 
 

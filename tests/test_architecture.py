@@ -4,6 +4,7 @@ Each rule runs over the whole package, and over small sources that break it, so 
 sees nothing any more is noticed.
 """
 
+import ast
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -149,6 +150,38 @@ def _outsiders_after_importing(module: str) -> str:
 
 def test_importing_clearflow_loads_nothing_else() -> None:
     assert _outsiders_after_importing("clearflow") == ""
+
+
+LOADED_IN_TASKS = """
+import sys
+from clearflow import Task
+Task.init
+print(*(m.__file__ for n, m in sys.modules.items() if n.split(".")[0] == "clearflow"))
+"""
+
+
+def _loaded_in_tasks() -> list[Path]:
+    """The files of clearflow that a program has loaded which uses `Task`."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED_IN_TASKS],
+        cwd=REPOSITORY,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [Path(name) for name in done.stdout.split()]
+
+
+def test_what_runs_inside_of_tasks_needs_nothing_but_python() -> None:
+    assert _outsiders_after_importing("clearflow.client.task") == ""
+
+
+def test_what_runs_inside_of_tasks_is_written_for_python_3_9() -> None:
+    files = _loaded_in_tasks()
+    assert PACKAGE / "client" / "task.py" in files
+    for file in {*files, *(PACKAGE / "client").glob("*.py")} - {PACKAGE / "client" / "flows.py"}:
+        ast.parse(file.read_text(), str(file), feature_version=(3, 9))
 
 
 def test_the_look_for_outsiders_sees_one() -> None:

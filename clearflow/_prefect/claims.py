@@ -19,7 +19,7 @@ from clearflow._prefect.settling import Right
 from clearflow._prefect.settling import settle as settle
 from clearflow.errors import NotFound
 from clearflow.settings import settings
-from clearflow.words import lifecycle, order
+from clearflow.words import lifecycle, losing, order
 from clearflow.words.admission import Admission, admission
 from clearflow.words.lifecycle import Standing, Taken, Write
 from clearflow.words.models import ACTIVE, CANCELLING, FINAL, PENDING, RUNNING, Run, State
@@ -270,9 +270,9 @@ async def lose(
             if taken is Taken.RESTORE and before is not None:
                 write = lifecycle.restored(before, token)
             else:
-                if policy := lifecycle.retries_after_loss(fresh.policy):
+                if policy := losing.retries_after_loss(fresh.policy):
                     await runs.patch(api, run.id, empirical_policy=policy)
-                write = lifecycle.lost(fresh, why, max_attempts, await front(api, fresh))
+                write = losing.lost(fresh, why, max_attempts, await front(api, fresh))
             if (state := await right.write(write)) is not None:
                 return state
     return None

@@ -40,7 +40,7 @@ async def ensure(
     flow: str,
     name: str,
     pool: str,
-    queue: str,
+    queue: str | None,
     entrypoint: str,
     path: str | None = None,
     parameters_schema: Mapping[str, Any] | None = None,

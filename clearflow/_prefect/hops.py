@@ -8,7 +8,9 @@ old run beside the new one deletes it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from clearflow._prefect import logs, runs
 from clearflow._prefect.holds import Held, exclusively, label, unbroken
@@ -17,7 +19,7 @@ from clearflow.errors import ClearflowError, Conflict, Unreachable
 from clearflow.words import lifecycle
 from clearflow.words.lifecycle import Write
 from clearflow.words.models import PAUSED, PENDING, Queue, Run
-from clearflow.words.names import stored
+from clearflow.words.names import HERE, stored
 
 
 async def hop(held: Held, queue: Queue, place: datetime | None, text: str) -> Run:
@@ -49,6 +51,42 @@ async def hop_draft(api: Api, run: Run, queue: Queue, write: Write, by: str) -> 
     async def both() -> Run:
         new = await _successor(api, run, queue, write)
         await runs.delete(api, run.id)
+        return new
+
+    return await unbroken(both())
+
+
+async def send_away(
+    api: Api,
+    run: Run,
+    template: str,
+    job: Mapping[str, Any],
+    write: Write,
+    *,
+    queue: str | None,
+    clone: bool,
+) -> Run:
+    """A task that its caller runs here, for an agent to run; with `clone` a new task like it."""
+    task = run.task_id
+    tags = [t for t in run.tags if t != HERE and not t.startswith("task:")]
+    key = None if clone else f"{task}:{runs.hop(run) + 1}"
+
+    async def both() -> Run:
+        new = await runs.create(
+            api,
+            deployment_id=template,
+            write=write,
+            name=run.name,
+            queue=stored(queue) if queue is not None else None,
+            parameters=run.parameters,
+            job_variables=job,
+            tags=tags if clone else [*tags, f"task:{task}"],
+            labels={**run.labels, "clearflow.parent": task} if clone else run.labels,
+            idempotency_key=key,
+        )
+        if not clone:
+            await logs.copy(api, run.id, new.id)
+            await runs.delete(api, run.id)
         return new
 
     return await unbroken(both())

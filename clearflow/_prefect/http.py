@@ -47,7 +47,7 @@ class Api:
         self.connection = connection
         self.clock = ServerClock()
         self.requests = 0
-        self._give_up_after = give_up_after
+        self.give_up_after = give_up_after
         self.on_change: Callable[[bool], None] = lambda answers: None
         self._reachable = True
         headers = {"User-Agent": "clearflow", **connection.headers}
@@ -113,7 +113,7 @@ class Api:
         Raises Unreachable (no answer), Unauthorized (401, 403), NotFound (404), Conflict (409),
         Refused (other 4xx, with the server's words) and ServerError (5xx).
         """
-        patience = 0.0 if once else self._give_up_after
+        patience = 0.0 if once else self.give_up_after
         deadline = None if patience is None else time.monotonic() + patience
         wait = _FIRST_WAIT
         while True:

@@ -235,9 +235,37 @@ async def create_bare(
     return Run.parse(await api.post("/flow_runs/", body))
 
 
+async def create_here(
+    api: Api,
+    *,
+    flow: str,
+    write: Write,
+    name: str,
+    parameters: Mapping[str, Any],
+    tags: Sequence[str],
+    labels: Mapping[str, Any],
+) -> Run:
+    """A new run that belongs to no queue: somebody runs it already."""
+    flow_id = (await api.post("/flows/", {"name": flow}))["id"]
+    body = {
+        "flow_id": flow_id,
+        "name": name,
+        "state": _state(write),
+        "parameters": dict(parameters),
+        "tags": list(tags),
+        "labels": dict(labels),
+    }
+    return Run.parse(await api.post("/flow_runs/", body))
+
+
 async def patch(api: Api, run_id: str, **changes: Any) -> None:
     """Change parts of a run that Prefect lets change: parameters, tags, name, empirical_policy."""
     await api.patch(f"/flow_runs/{run_id}", changes)
+
+
+async def label(api: Api, run_id: str, labels: Mapping[str, Any]) -> None:
+    """Add labels to a run, or change them."""
+    await api.patch(f"/flow_runs/{run_id}/labels", dict(labels))
 
 
 async def delete(api: Api, run_id: str) -> None:

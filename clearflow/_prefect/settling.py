@@ -16,7 +16,7 @@ from clearflow import clock
 from clearflow._prefect import runs
 from clearflow._prefect.http import Api
 from clearflow.errors import Conflict, NotFound, ServerError, Unreachable
-from clearflow.words import lifecycle
+from clearflow.words import lifecycle, losing
 from clearflow.words.lifecycle import Standing, Write
 from clearflow.words.models import State
 
@@ -35,7 +35,7 @@ async def _settle(
     api: Api, run_id: str, token: str, by: str, stale_after: timedelta, *, leased: bool
 ) -> bool:
     """For a holder with a lease it is enough that nobody else has settled its claim."""
-    prefix = lifecycle.settlement(token)
+    prefix = losing.settlement(token)
     generation = 0
     if found := await _settlements(api, run_id, token):
         last = max(found, key=lambda key: int(key.removeprefix(prefix)))
@@ -60,7 +60,7 @@ async def _settle(
 
 async def _settlements(api: Api, run_id: str, token: str) -> dict[str, tuple[str, datetime]]:
     """The settlements of a claim by key: whose they are, and since when."""
-    body = {"prefix": lifecycle.settlement(token), "limit": 100}
+    body = {"prefix": losing.settlement(token), "limit": 100}
     found = await api.post(f"/flow_runs/{run_id}/input/filter", body)
     return {r["key"]: (r["value"], clock.parse(r["created"])) for r in found}
 

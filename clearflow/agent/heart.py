@@ -43,7 +43,7 @@ class Heart:
         self._no_sweep_before = 0.0
         self.last_beat = 0.0
         self._jitter = 1.0
-        self.others: set[str] = set()  # runs that other agents have
+        self.others: set[str] = set()  # runs, or claims, that others have
         self.unnamed = False  # Prefect has named a waiting run itself
         self.online: Collection[str] = (name,)
 

@@ -15,6 +15,7 @@ from clearflow.agents import Wish
 from clearflow.errors import ClearflowError
 from clearflow.tasks import loss
 from clearflow.words.models import FINAL
+from clearflow.words.names import BEGAN
 
 if TYPE_CHECKING:
     from clearflow.agent.loop import Agent
@@ -42,6 +43,8 @@ class Listener:
                     agent.wish(Wish(event.payload["wish"]))
             elif event.name in {CAME, LEFT}:
                 agent.peers.hear(event)
+            elif event.name == BEGAN:
+                agent.heart.others.add(str(event.payload.get("claim")))
             elif event.name == events.QUEUE_CHANGED:
                 await self._look_at_queues()
                 agent.stir()

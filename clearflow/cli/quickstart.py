@@ -127,7 +127,7 @@ class Play:
         """All trainings into the queue, before anybody serves it."""
         # Prefect is imported here and no earlier: its settings are those of the stage now.
         from clearflow.apps.quickstart import training
-        from clearflow.tasks.handle import enqueue
+        from clearflow.client.flows import enqueue
 
         queue = self.stage.queue
         for each in self.trainings:

@@ -7,15 +7,17 @@ folders above it, up to the project's root.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from clearflow.errors import Usage
+from clearflow.errors import Refused, Usage
 
 # The regular expression of PEP 723, for the one block that it defines so far.
 _HEADER = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
@@ -28,6 +30,7 @@ class Needed:
     requirements: tuple[str, ...] = ()
     python_version: str | None = None
     source: str | None = None
+    paths: tuple[str, ...] = ()  # folders below the root that are on the import path
 
 
 def collect(script: Path, root: Path) -> Needed:
@@ -51,6 +54,39 @@ def of_file(file: Path) -> Needed:
         return Needed(tuple(file.read_text().splitlines()), source=file.name)
     except (OSError, UnicodeDecodeError) as error:
         raise Usage(f"{file} cannot be read: {error}") from None
+
+
+def of_process(imported: Mapping[str, Any], root: Path) -> Needed:
+    """What a running program has imported, as it lists it itself: with exact versions.
+
+    A package that is installed as it lies below `root` travels with the working copy. Raises
+    Refused for one that lies elsewhere.
+    """
+    lines: list[str] = []
+    paths: list[str] = []
+    for package in imported["packages"]:
+        origin = json.loads(package.get("origin") or "{}")
+        url = str(origin.get("url") or "")
+        if url.startswith("file:"):
+            paths += _local(package["name"], Path(unquote(urlsplit(url).path)), root)
+        elif vcs := origin.get("vcs_info"):
+            lines.append(f"{package['name']} @ {vcs['vcs']}+{url}@{vcs['commit_id']}")
+        elif url:
+            lines.append(f"{package['name']} @ {url}")
+        else:
+            lines.append(f"{package['name']}=={package['version']}")
+    return Needed(tuple(lines), imported["python"], "the running program", tuple(paths))
+
+
+def _local(name: str, folder: Path, root: Path) -> Iterator[str]:
+    folder = folder.resolve()
+    if not folder.is_relative_to(root):
+        raise Refused(
+            f"the package {name} is installed from {folder}, which does not travel",
+            hint="name what the task needs in a requirements.txt beside the script",
+        )
+    inner = folder / "src" if (folder / "src").is_dir() else folder
+    yield inner.relative_to(root).as_posix()
 
 
 def _upwards(folder: Path, root: Path) -> Iterator[Path]:

@@ -4,7 +4,8 @@
     <home>/agents/<agent>/<token>/
         job.json       what to run (mode 0600)
         alive          locked by the supervisor as long as it lives
-        s              the supervisor's socket
+        s              the supervisor's socket, for its agent
+        t              the supervisor's socket, for the task
         console.log    everything the task has printed
         writing        there while a state may be on its way to the server
 
@@ -132,9 +133,9 @@ class RunDir:
         """Whether a supervisor that is dead may have sent a state that is not there yet."""
         return (self.path / "writing").exists()
 
-    def socket_address(self) -> contextlib.AbstractContextManager[str]:
+    def socket_address(self, name: str = "s") -> contextlib.AbstractContextManager[str]:
         """A name of the socket that is short enough for the kernel (108 bytes)."""
-        return _short(self.path, "s")
+        return _short(self.path, name)
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)

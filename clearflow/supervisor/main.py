@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -24,12 +24,10 @@ from clearflow._prefect.claims import Limits
 from clearflow._prefect.connection import connection
 from clearflow._prefect.http import Api
 from clearflow.environment.build import lease as environment_lease
-from clearflow.environment.build import prepare
-from clearflow.environment.recipe import Recipe
-from clearflow.environment.shim import package_path
 from clearflow.errors import ClearflowError, ServerError, Unreachable
 from clearflow.runtimes import process
 from clearflow.runtimes.rundir import Job, RunDir
+from clearflow.service.desk import LONGEST, Desk
 from clearflow.settings import settings
 from clearflow.supervisor import program, spawn
 from clearflow.supervisor.console import Console
@@ -37,7 +35,8 @@ from clearflow.supervisor.control import PATIENCE, ChildLink
 from clearflow.supervisor.errands import Errands
 from clearflow.supervisor.guard import End, Guard
 from clearflow.supervisor.lines import secrets_of
-from clearflow.words import lifecycle
+from clearflow.supervisor.preparation import Preparation
+from clearflow.words import lifecycle, losing
 from clearflow.words.lifecycle import Exit, Standing, Taken, Write
 from clearflow.words.models import FINAL, PAUSED, SCHEDULED, State
 from clearflow.words.scripts import Script
@@ -76,10 +75,11 @@ class Supervisor:
             secrets=secrets_of(self.env),
         )
         self.guard = Guard(api, self.rundir, self.job, self.name)
+        self.desk = Desk(api, self.job.run_id)
         self.errands = Errands(api, self.job.run_id, self.console.note)
         shipping = asyncio.create_task(self.console.ship())
         try:
-            async with self.guard:
+            async with self.guard, self._open_desk():
                 outcome = await self._life()
                 await self.guard.tell_end(outcome)
             self.console.close()
@@ -87,6 +87,16 @@ class Supervisor:
         finally:
             await api.close()
             self.rundir.remove()
+
+    @contextlib.asynccontextmanager
+    async def _open_desk(self) -> AsyncIterator[None]:
+        """Answer what the task's process asks."""
+        with self.rundir.socket_address("t") as address:
+            server = await asyncio.start_unix_server(self.desk.serve, address, limit=LONGEST)
+        try:
+            yield
+        finally:
+            server.close()
 
     async def _life(self) -> str:
         """Everything up to the recorded outcome; returns it in a word."""
@@ -118,6 +128,9 @@ class Supervisor:
             ended = Exit(error=error.message)
         await self._end_tree()
         await link.drained()
+        await self.desk.written()
+        if self.desk.verdict is not None and ended.signal is None and not self.guard.end:
+            ended = Exit.declared(*self.desk.verdict, "the task itself")
         if self.guard.end is End.GONE:
             self.errands.drop()
         else:
@@ -155,8 +168,11 @@ class Supervisor:
 
     async def _prepare_and_run(self, link: ChildLink) -> Exit:
         """Build the environment, run the set-up script, and start a new interpreter."""
+        self._ready = Preparation(
+            self.api, self.rundir, self.job, self.env, self.place, self.console
+        )
         ending = asyncio.create_task(self.guard.ending.wait())
-        preparing = asyncio.create_task(self._prepare())
+        preparing = asyncio.create_task(self._ready.prepare())
         await asyncio.wait({ending, preparing}, return_when=asyncio.FIRST_COMPLETED)
         ending.cancel()
         if not preparing.done():
@@ -169,8 +185,8 @@ class Supervisor:
             if self.script is None:
                 self.child = spawn.execute(self.job, python, self.env)
             elif (words := await self._begin_script(self.script, python)) is not None:
-                env = program.environment(self.env)
-                self.child = spawn.program(self.job, words, env, self.place)
+                env, place = self._ready.script_environment(self.script), self._ready.place
+                self.child = spawn.program(self.job, words, env, place)
             else:
                 return Exit()
             link.attach(self.child)
@@ -197,48 +213,6 @@ class Supervisor:
         self.guard.finish(End.ABORT if where is Standing.ABORTED else End.GONE)
         return None
 
-    async def _prepare(self) -> Path:
-        variables = self.job.variables
-        python = Path(sys.executable)
-        home = settings().home_path
-        if self.script is not None:
-            folder = self.rundir.path
-            self.place = await program.unpack(
-                self.api, self.script, home, folder, self.console.note
-            )
-            self.env["PWD"] = str(self.place)
-        recipe = Recipe.of(variables, prefect=self.script is None)
-        if recipe is not None:
-            python = await prepare(recipe, home, self.console.note)
-            if self.script is None:
-                self.env["PYTHONPATH"] = os.pathsep.join(
-                    p for p in (str(package_path(home)), self.env.get("PYTHONPATH")) if p
-                )
-            self.env["VIRTUAL_ENV"] = str(python.parent.parent)
-            self.env["PATH"] = f"{python.parent}{os.pathsep}{self.env.get('PATH', '')}"
-        if script := variables.get("setup_script"):
-            await self._set_up(str(script))
-        return python
-
-    async def _set_up(self, script: str) -> None:
-        started = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            "-ec",
-            script,
-            cwd=self.place,
-            env={**self.env, process.CLAIM: self.job.token},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
-        assert started.stdout is not None
-        while chunk := await started.stdout.read(1 << 16):
-            self.console.take(chunk)
-        code = await started.wait()
-        if code:
-            raise ClearflowError(f"the set-up script ended with exit code {code}")
-
     async def _run(self, link: ChildLink) -> Exit:
         """Watch the process until it ends, and end it when it has to."""
         assert self.child is not None
@@ -260,7 +234,7 @@ class Supervisor:
         """Ctrl-C, then SIGTERM, then SIGKILL, to the whole tree; at once for a lost claim."""
         assert self.child is not None
         grace = self.job.variables.get("grace_seconds")
-        grace = settings().grace if grace is None else float(grace)
+        grace = max(settings().grace if grace is None else float(grace), self.desk.grace)
         if self.guard.end is not End.GONE:
             for number in (signal.SIGINT, signal.SIGTERM):
                 process.send_group(self.child.pid, number)
@@ -291,7 +265,7 @@ class Supervisor:
             return link.told[1].lower()
         if end is End.STOP:
             place = await claims.front(self.api, await runs.read(self.api, self.job.run_id))
-            state = await self._finish(lifecycle.given_back(note, "its agent stopped", place))
+            state = await self._finish(losing.given_back(note, "its agent stopped", place))
             return "given back" if state else "gone"
         engine_left = link.told is not None and link.told[0] in {PAUSED, SCHEDULED}
         if engine_left and end is None and ended.code == 0:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from clearflow._prefect import runs
 from clearflow._prefect.http import Api
 from clearflow.capture import reproduce
+from clearflow.environment.shim import package_path
 from clearflow.errors import ClearflowError
 from clearflow.tasks.script import fetch
 from clearflow.words import scripts
+from clearflow.words.environ import SOCKET
 from clearflow.words.scripts import Script
 
 
@@ -43,6 +46,14 @@ async def command(api: Api, run_id: str, script: Script, code: Path, python: Pat
     return [str(python), str(code / script.entry), *map(str, given)]
 
 
-def environment(env: Mapping[str, str]) -> dict[str, str]:
-    """A script is not Prefect's: nothing of the server, and no key of it, is in its environment."""
-    return {k: v for k, v in env.items() if not k.startswith("PREFECT_")}
+def environment(
+    env: Mapping[str, str], script: Script, code: Path, home: Path, socket: Path
+) -> dict[str, str]:
+    """A script is not Prefect's: nothing of the server, and no key of it, is in its environment.
+
+    It finds clearflow's part for programs on its import path, and us at the socket.
+    """
+    kept = {k: v for k, v in env.items() if not k.startswith("PREFECT_")}
+    paths = [str(package_path(home)), *(str(code / p) for p in script.paths)]
+    kept["PYTHONPATH"] = os.pathsep.join(p for p in (*paths, env.get("PYTHONPATH")) if p)
+    return {**kept, SOCKET: str(socket)}

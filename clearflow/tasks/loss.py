@@ -15,8 +15,9 @@ from clearflow.errors import NotFound
 from clearflow.runtimes import process
 from clearflow.runtimes.rundir import rundirs
 from clearflow.settings import settings
-from clearflow.words import lifecycle
+from clearflow.words import losing
 from clearflow.words.models import ACTIVE, Run
+from clearflow.words.names import HERE
 
 RETRYING = "AwaitingRetry"  # Prefect's name for the time between two tries
 
@@ -65,6 +66,8 @@ async def sweep(
 ) -> list[str]:
     """Lose the tasks of a pool whose agents are silent; returns the runs that are still active.
 
+    Those that programs are by themselves are returned by their claims too.
+
     `mine` are the tokens of the claims that the caller has. Any other claim in its name got lost
     on the way, by an error between taking a task and starting it. `may_lose` is asked again before
     each loss: an outage of the server silences everybody.
@@ -77,19 +80,19 @@ async def sweep(
     left = []
     for run in active:
         lives = run.note.claim in mine
-        heard = {**beats, by: None} if run.note.agent == by else beats
-        if lives or not lifecycle.is_lost(run, heard, api.clock.now(), silence):
+        heard = _heard(run, beats, by)
+        if lives or not losing.is_lost(run, heard, api.clock.now(), silence):
             left.append(run.id)
+            if HERE in run.tags and run.note.claim:
+                left.append(run.note.claim)
             continue
 
         async def still(fresh: Run) -> bool:
             # A mover that died between the new run and the end of the old one.
             if await finish_hops(api, fresh):
                 return False
-            latest = dict(await _heartbeats(api, pool))
-            if fresh.note.agent == by:
-                latest[by] = None
-            return lifecycle.is_lost(fresh, latest, api.clock.now(), silence) and may_lose()
+            latest = _heard(fresh, await _heartbeats(api, pool), by)
+            return losing.is_lost(fresh, latest, api.clock.now(), silence) and may_lose()
 
         who = run.note.agent or run.note.by
         why = f"nothing was heard of {who} for {silence.total_seconds():.0f} s"
@@ -123,9 +126,25 @@ async def lose_forgotten(api: Api, pool: str, agent: str, known: Collection[str]
 
 
 async def active_runs(api: Api, pool: str) -> list[Run]:
-    """The runs of a pool that somebody has, those between two tries of their flow among them."""
-    wanted = ({"type": {"any_": sorted(ACTIVE)}}, {"name": {"any_": [RETRYING]}})
-    return [r for state in wanted async for r in runs.find(api, {"state": state}, pool=pool)]
+    """The runs of a pool that somebody has, those between two tries of their flow among them.
+
+    And those that programs are by themselves, which belong to no pool.
+    """
+    active: dict[str, object] = {"state": {"type": {"any_": sorted(ACTIVE)}}}
+    retrying: dict[str, object] = {"state": {"name": {"any_": [RETRYING]}}}
+    here = {**active, "tags": {"all_": [HERE]}}
+    asked = ((active, pool), (retrying, pool), (here, None))
+    return [run for where, of in asked async for run in runs.find(api, where, pool=of)]
+
+
+def _heard(
+    run: Run, beats: Mapping[str, datetime | None], by: str
+) -> Mapping[str, datetime | None]:
+    """When the holders of claims were last heard of, as far as this run is concerned."""
+    if HERE in run.tags:
+        return {str(run.note.agent): run.updated}
+    # A claim in the name of who asks, and that it does not have, is nobody's.
+    return {**beats, by: None} if run.note.agent == by else beats
 
 
 async def _heartbeats(api: Api, pool: str) -> Mapping[str, datetime | None]:
@@ -134,6 +153,8 @@ async def _heartbeats(api: Api, pool: str) -> Mapping[str, datetime | None]:
 
 async def attempts_of(api: Api, run: Run) -> int:
     """How often this task may be started."""
+    if HERE in run.tags:
+        return 1  # no agent can start it again
     asked = run.job_variables.get("max_attempts")
     if asked is None and run.deployment_id is not None:
         with contextlib.suppress(NotFound):

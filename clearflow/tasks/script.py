@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,19 +26,15 @@ from clearflow.words.names import DEPLOYMENT, flow_name, labels, stored, tags
 from clearflow.words.notes import Note
 from clearflow.words.scripts import PartSent, Script
 
-_SCHEMA = {
-    "type": "object",
-    "properties": {
-        scripts.ARGUMENTS: {
-            "title": "Arguments",
-            "type": "array",
-            "items": {"type": "string"},
-            "default": [],
-            "description": "What stands behind the script on its command line.",
-            "position": 0,
-        }
-    },
+_ARGUMENTS = {
+    "title": "Arguments",
+    "type": "array",
+    "items": {"type": "string"},
+    "default": [],
+    "description": "What stands behind the script on its command line.",
+    "position": 0,
 }
+_CLEARFLOW = re.compile(r"\s*clearflow\s*($|[=<>!~;@\[#])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class Order:
     """A script to be queued. `named` are files that may be sent though they look like secrets."""
 
     file: Path
-    queue: str
+    queue: str | None = None
     arguments: Sequence[str] = ()
     project: str | None = None
     name: str | None = None
@@ -65,6 +63,17 @@ class Packed:
     script: Script
     snapshot: Snapshot
     needed: Needed
+    root: Path
+
+    def with_imported(self, imported: Mapping[str, Any]) -> Packed:
+        """With what the running program has imported, where its project says nothing itself.
+
+        Raises Refused for a package that cannot travel.
+        """
+        if self.needed.source is not None:
+            return self
+        needed = collect.of_process(imported, self.root)
+        return replace(self, needed=needed, script=replace(self.script, paths=needed.paths))
 
 
 def pack(order: Order, place: Path) -> Packed:
@@ -91,7 +100,8 @@ def pack(order: Order, place: Path) -> Packed:
     # Outside a repository the script stands at the top of one made for it.
     entry = file.relative_to(home or file.parent).as_posix()
     script = Script(entry, _folder(root), parts)
-    return Packed(order, _project(order, taken, home or file.parent), script, taken, needed)
+    folder = home or file.parent
+    return Packed(order, _project(order, taken, folder), script, taken, needed, folder)
 
 
 def _gather(order: Order, file: Path, place: Path) -> Path:
@@ -126,8 +136,10 @@ def _check(order: Order, taken: Snapshot) -> None:
 
 def _job(needed: Needed) -> dict[str, Any]:
     job: dict[str, Any] = {}
-    if needed.requirements:
-        job["requirements"] = list(needed.requirements)
+    # clearflow comes from the agent.
+    lines = [r for r in needed.requirements if not _CLEARFLOW.match(r)]
+    if lines:
+        job["requirements"] = lines
     if needed.python_version:
         job["python_version"] = needed.python_version
     return job
@@ -141,31 +153,14 @@ async def submit(api: Api, packed: Packed, *, by: str, progress: Progress) -> Ru
     """
     order = packed.order
     pool = order.pool or settings().pool
+    assert order.queue is not None
     await pools.queue(api, pool, order.queue)
-    parts = []
-    for part, taken in zip(packed.script.parts, packed.snapshot.parts, strict=True):
-        if taken.bundle is not None:
-            part = replace(part, pieces=(await blobs.put(api, taken.bundle, progress)).pieces)
-        parts.append(part)
-    job = _job(packed.needed) | {scripts.KEY: replace(packed.script, parts=tuple(parts)).dump()}
-    if order.max_attempts is not None:
-        job["max_attempts"] = order.max_attempts
+    job = await send(api, packed, progress)
     name = order.name or order.file.name
-    template = await deployments.ensure(
-        api,
-        flow=flow_name(packed.project, name),
-        name=DEPLOYMENT,
-        pool=pool,
-        queue=stored(order.queue),
-        entrypoint=packed.script.entry,
-        parameters_schema=_SCHEMA,
-        tags=tags(packed.project),
-        labels=labels(name, packed.project),
-        job_variables=job,
-    )
+    found = await template(api, packed.project, name, job, pool=pool, queue=order.queue)
     return await runs.create(
         api,
-        deployment_id=str(template["id"]),
+        deployment_id=found,
         write=lifecycle.queued(Note(f"queued by {by}", by=by)),
         name=name,
         queue=stored(order.queue),
@@ -174,6 +169,106 @@ async def submit(api: Api, packed: Packed, *, by: str, progress: Progress) -> Ru
         tags=[*order.tags, *tags(packed.project, by)],
         labels=labels(name, packed.project),
     )
+
+
+async def send(api: Api, packed: Packed, progress: Progress) -> dict[str, Any]:
+    """Send the snapshot to where agents find it; the job variables of the task.
+
+    Raises Refused when there is too much to send.
+    """
+    parts = []
+    for part, taken in zip(packed.script.parts, packed.snapshot.parts, strict=True):
+        if taken.bundle is not None:
+            part = replace(part, pieces=(await blobs.put(api, taken.bundle, progress)).pieces)
+        parts.append(part)
+    job = _job(packed.needed) | {scripts.KEY: replace(packed.script, parts=tuple(parts)).dump()}
+    if packed.order.max_attempts is not None:
+        job["max_attempts"] = packed.order.max_attempts
+    return job
+
+
+async def template(
+    api: Api,
+    project: str | None,
+    name: str,
+    job: Mapping[str, Any],
+    *,
+    pool: str,
+    queue: str | None,
+    parameters: Mapping[str, Any] | None = None,
+) -> str:
+    """The deployment from which tasks of this name are started again, as this one is; its id."""
+    script = Script.of(job)
+    assert script is not None
+    made = await deployments.ensure(
+        api,
+        flow=flow_name(project, name) if project is not None else stored(name),
+        name=DEPLOYMENT,
+        pool=pool,
+        queue=stored(queue) if queue is not None else None,
+        entrypoint=script.entry,
+        parameters_schema=_schema(parameters or {}),
+        tags=tags(project),
+        labels=labels(name, project),
+        job_variables=job,
+    )
+    return str(made["id"])
+
+
+_JOB = "clearflow.job"
+
+
+async def keep_job(api: Api, run_id: str, job: Mapping[str, Any]) -> None:
+    """Keep the job variables of a task that runs already: Prefect changes them only before."""
+    await runs.label(api, run_id, {_JOB: json.dumps(job)})
+
+
+def job_of(run: Run) -> dict[str, Any]:
+    """The job variables of a task, wherever they are kept."""
+    return dict(run.job_variables) or dict(json.loads(run.labels.get(_JOB, "{}")))
+
+
+async def template_of(api: Api, run: Run, queue: str | None = None) -> str:
+    """The template of a task that was started without one. Raises Refused without its code."""
+    job = job_of(run)
+    if Script.of(job) is None:
+        raise Refused(
+            f"task {run.task_id[:8]} ({run.name}) has no code with it",
+            hint="what its program said when it began tells why it could not be kept",
+        )
+    name = str(run.labels.get("clearflow.name") or run.name)
+    return await template(
+        api,
+        run.project,
+        name,
+        job,
+        pool=run.pool or settings().pool,
+        queue=queue,
+        parameters=run.parameters,
+    )
+
+
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
+
+
+def _schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The form in which Prefect's UI asks for the arguments, and for the sections of a task."""
+    properties: dict[str, Any] = {scripts.ARGUMENTS: _ARGUMENTS}
+    for number, (section, values) in enumerate(parameters.items(), start=1):
+        if section != scripts.ARGUMENTS:
+            properties[section] = {**_field(section, values), "position": number}
+    return {"type": "object", "properties": properties}
+
+
+def _field(name: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        inner = {key: _field(key, each) for key, each in value.items()}
+        return {"title": name, "type": "object", "properties": inner}
+    kind = _TYPES.get(type(value))
+    field: dict[str, Any] = {"title": name, "default": value}
+    if kind is not None:
+        field["type"] = kind
+    return field
 
 
 async def fetch(api: Api, script: Script, place: Path) -> list[snapshot.Part]:

@@ -24,9 +24,14 @@ def _quiet(run: Run) -> None:
 
 
 async def wait(
-    api: Api, tasks: Sequence[Run], *, timeout: float | None = None, ended: Ended = _quiet
+    api: Api,
+    tasks: Sequence[Run],
+    *,
+    timeout: float | None = None,
+    ended: Ended = _quiet,
+    enough: Callable[[Run], bool] = lambda run: False,
 ) -> list[Run]:
-    """Their runs as they are when the last has ended, in the order given.
+    """Their runs as they are when the last has ended, or has come so far, in the order given.
 
     Raises TimeoutError when that takes longer than `timeout` seconds, NotFound for one that is
     deleted meanwhile.
@@ -35,21 +40,27 @@ async def wait(
     listening = asyncio.create_task(_listen(api, tasks, hint))
     try:
         async with asyncio.timeout(timeout):
-            return await _watch(api, list(tasks), hint, ended)
+            return await _watch(api, list(tasks), hint, ended, enough)
     finally:
         listening.cancel()
         with suppress(asyncio.CancelledError):
             await listening
 
 
-async def _watch(api: Api, tasks: list[Run], hint: asyncio.Event, ended: Ended) -> list[Run]:
+async def _watch(
+    api: Api,
+    tasks: list[Run],
+    hint: asyncio.Event,
+    ended: Ended,
+    enough: Callable[[Run], bool],
+) -> list[Run]:
     current = {run.task_id: run for run in tasks}
     left = list(current)
     looks = 0
     while True:
         for run in await _look(api, [current[t] for t in left]):
             current[run.task_id] = run
-            if run.state is not None and run.state.final:
+            if (run.state is not None and run.state.final) or enough(run):
                 left.remove(run.task_id)
                 ended(run)
         if not left:

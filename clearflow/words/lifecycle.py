@@ -24,9 +24,9 @@ from __future__ import annotations
 
 import enum
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from clearflow.words.models import (
@@ -44,6 +44,11 @@ from clearflow.words.models import (
 )
 from clearflow.words.notes import Note
 
+_ENDS = {
+    "completed": (COMPLETED, "Completed"),
+    "failed": (FAILED, "Failed"),
+    "aborted": (CANCELLED, "Cancelled"),
+}
 QUEUED, DRAFT, TAKEN, SUSPENDED = "Queued", "Draft", "Pending", "Suspended"
 
 
@@ -75,6 +80,29 @@ def drafted(by: str, over: str | None = None) -> Write:
     """A held task out of the line, editable. Forced: Prefect lets only running flows pause."""
     note = Note(f"taken out of the queue by {by}", by=by)
     return Write(PAUSED, DRAFT, note, force=True, over=over)
+
+
+def made(by: str) -> Write:
+    """A new task that is in no line yet."""
+    return Write(PAUSED, DRAFT, Note(f"made by {by}", by=by))
+
+
+def marked(run: Run, status: str, by: str, why: str) -> Write | None:
+    """The end of a task as somebody declares it; None while it waits or somebody has it.
+
+    `status` is completed, failed or aborted.
+    """
+    draft = run.state is None or (run.state.type == PAUSED and run.state.name == DRAFT)
+    if not draft and not (run.state and run.state.final):
+        return None
+    kind, name = _ENDS[status]
+    text = f"marked as {status} by {by}" + (f": {why}" if why else "")
+    return Write(kind, name, run.note.but(text, by=by), force=True)
+
+
+def sent(by: str, now: datetime) -> Write:
+    """A task that ran somewhere by itself into the line, to be run by an agent."""
+    return Write(SCHEDULED, QUEUED, Note(f"sent by {by}", by=by, since=now))
 
 
 def enqueued(by: str, now: datetime, place: datetime | None = None) -> Write:
@@ -246,6 +274,14 @@ class Exit:
     out_of_memory: bool = False
     aborted_by: str | None = None
     error: str | None = None
+    vanished: bool = False  # nobody saw how
+
+    @classmethod
+    def declared(cls, status: str, reason: str, by: str) -> Exit:
+        """As the program itself says: completed, failed or aborted."""
+        if status == "aborted":
+            return cls(aborted_by=by)
+        return cls(error=reason or "it says so itself") if status == "failed" else cls(code=0)
 
 
 def outcome(ended: Exit, note: Note) -> Write:
@@ -254,6 +290,8 @@ def outcome(ended: Exit, note: Note) -> Write:
         return aborted(ended.aborted_by, note)
     if ended.error is not None:
         return Write(FAILED, "Failed", note.but(ended.error))
+    if ended.vanished:
+        return Write(CRASHED, "Crashed", note.but("its process went away without a word"))
     if ended.out_of_memory:
         return Write(CRASHED, "Crashed", note.but("killed: the machine ran out of memory"))
     if ended.signal is not None:
@@ -299,74 +337,3 @@ def abort_in(history: Iterable[State]) -> State | None:
         elif state.type == SCHEDULED and state.note.claim is None:
             found = None
     return found
-
-
-# -- losing ----------------------------------------------------------------------------------
-
-
-def is_lost(
-    run: Run, heartbeats: Mapping[str, datetime | None], now: datetime, silence: timedelta
-) -> bool:
-    """Whether the holder of an active task has been silent for too long, by the server's clock.
-
-    A task that somebody holds for a moment (no agent) is lost when that moment has been too long.
-    Runs that clearflow did not claim are none of its business.
-    """
-    if run.state is None or run.state.note.claim is None:
-        return False
-    if run.state.type not in {PENDING, RUNNING, CANCELLING} and not run.retrying_in_process:
-        return False
-    claimed_at = run.state.at
-    if claimed_at is not None and now - claimed_at < silence:
-        return False
-    agent = run.note.agent
-    if agent is None:
-        return run.state.type in {PENDING, CANCELLING}
-    heard = heartbeats.get(agent)
-    return heard is None or now - heard >= silence
-
-
-def lost(run: Run, why: str, max_attempts: int, place: datetime | None) -> Write:
-    """A claim that ended without an outcome: back to the front, or the end of the last attempt.
-
-    `place` is the front of the queue; a task that was only held (no agent) goes to where it
-    stood. The caller holds the settlement of the claim.
-    """
-    assert run.state is not None
-    note = run.note
-    if run.state.type == CANCELLING:
-        return replace(aborted(note.by or "unknown", note), over=note.claim)
-    if note.agent is None:
-        return returned(note, run.state.place or place, "put back: its mover went away")
-    if note.attempt >= max_attempts:
-        text = f"lost: {why} (attempt {note.attempt} of {max_attempts})"
-        return Write(CRASHED, "Crashed", note.but(text), over=note.claim)
-    text = f"lost: {why}; waiting for attempt {note.attempt + 1} of {max_attempts}"
-    back = note.but(text, attempt=note.attempt + 1, agent=None, claim=None)
-    return Write(SCHEDULED, QUEUED, back, place, over=note.claim)
-
-
-def given_back(note: Note, why: str, place: datetime | None) -> Write:
-    """An attempt that ended through no fault of the task (its agent stops): not counted."""
-    return returned(note, place, f"given back: {why}")
-
-
-def settlement(token: str) -> str:
-    """The prefix of the keys of the records that decide who may end a claim."""
-    return f"clearflow-settle-{token}-"
-
-
-def retries_after_loss(policy: Mapping[str, object]) -> dict[str, object] | None:
-    """The retry policy a lost flow needs to be offered to agents again; None when it is fine.
-
-    Between in-process retries Prefect marks a run so that no worker is offered it, and counts the
-    lost start as one of the retries.
-    """
-    retries = policy.get("retries")
-    if policy.get("retry_type") is None and not retries:
-        return None
-    changed = dict(policy)
-    changed["retry_type"] = None
-    if isinstance(retries, int) and retries:
-        changed["retries"] = retries + 1
-    return changed

@@ -80,6 +80,7 @@ class Run:
     place: datetime | None = None
     expected: datetime | None = None
     created: datetime | None = None
+    updated: datetime | None = None
     started: datetime | None = None
     ended: datetime | None = None
     tags: tuple[str, ...] = ()
@@ -105,6 +106,7 @@ class Run:
             place=_moment(data.get("next_scheduled_start_time")),
             expected=_moment(data.get("expected_start_time")),
             created=_moment(data.get("created")),
+            updated=_moment(data.get("updated")),
             started=_moment(data.get("start_time")),
             ended=_moment(data.get("end_time")),
             tags=tuple(data.get("tags") or ()),

@@ -39,6 +39,13 @@ def flow_name(project: str, name: str) -> str:
 DEPLOYMENT = "clearflow"
 
 
+# The tag of a run that some program is by itself: no agent has it, and no queue.
+HERE = "clearflow:here"
+
+# Said on the event stream of a pool when such a run begins; the payload names its claim.
+BEGAN = "clearflow.task.began"
+
+
 def tags(project: str | None, owner: str | None = None) -> list[str]:
     """What a task's run, or its deployment, is found by."""
     found = {"project": project, "user": owner}

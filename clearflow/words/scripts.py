@@ -23,11 +23,16 @@ class PartSent:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A program in a working copy: its file and the folder it runs in, below the root."""
+    """A program in a working copy: its file and the folder it runs in, below the root.
+
+    `paths` are folders below the root from which it imports as well: packages that were installed
+    where it comes from as they lie there (editable).
+    """
 
     entry: str
     folder: str
     parts: tuple[PartSent, ...]
+    paths: tuple[str, ...] = ()
 
     def dump(self) -> dict[str, Any]:
         return asdict(self)
@@ -39,4 +44,4 @@ class Script:
         if not data:
             return None
         parts = tuple(PartSent(**{**p, "pieces": tuple(p["pieces"])}) for p in data["parts"])
-        return cls(data["entry"], data["folder"], parts)
+        return cls(data["entry"], data["folder"], parts, tuple(data.get("paths") or ()))

@@ -16,7 +16,7 @@ from clearflow._prefect.many import resolve
 from clearflow.errors import NotFound, Refused, Unreachable, Usage
 from clearflow.queues import Queue, drafts, line, moves, records
 from clearflow.queues.line import Spot, Where
-from clearflow.words import lifecycle, models
+from clearflow.words import lifecycle, losing, models
 from clearflow.words.models import Machine, Run
 from clearflow.words.notes import Note
 from clearflow.words.why import Serving
@@ -480,8 +480,8 @@ async def test_a_killed_mover_is_swept(
     assert held.state.type == "PENDING"
     assert await here.line(cpu) == ["a", "c"]
     silence = timedelta(seconds=30)
-    assert not lifecycle.is_lost(held, {}, here.api.clock.now(), silence)
-    assert lifecycle.is_lost(held, {}, here.api.clock.now() + silence * 2, silence)
+    assert not losing.is_lost(held, {}, here.api.clock.now(), silence)
+    assert losing.is_lost(held, {}, here.api.clock.now() + silence * 2, silence)
     assert not await hops.finish_hops(here.api, held)
     await claims.lose(here.api, held, "", by="sweeper", max_attempts=3, stale_after=silence)
     assert await here.line(cpu) == list("abc")

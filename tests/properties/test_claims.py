@@ -10,7 +10,7 @@ import pytest
 
 from clearflow._prefect import claims, runs, settling
 from clearflow._prefect.http import Api
-from clearflow.words import lifecycle
+from clearflow.words import lifecycle, losing
 from clearflow.words.lifecycle import Exit, Standing, Taken, Write
 from clearflow.words.models import Run, State
 from clearflow.words.notes import Note
@@ -244,7 +244,7 @@ def test_a_lost_flow_with_retries_is_offered_again(world: World, api: Api) -> No
     between = read(world, api)
     assert between.retrying_in_process
     world.pass_time(31)
-    assert lifecycle.is_lost(between, {"box:0": None}, world.now(), SILENCE)
+    assert losing.is_lost(between, {"box:0": None}, world.now(), SILENCE)
     lost = claims.lose(api, between, "silent", by="sweeper", max_attempts=2, stale_after=SILENCE)
     assert world.server.run(lost) is not None
     machine = world.machines[1]

@@ -16,7 +16,7 @@ import pytest
 from clearflow._prefect import claims, runs, settling
 from clearflow._prefect.http import Api
 from clearflow.errors import NotFound
-from clearflow.words import lifecycle
+from clearflow.words import lifecycle, losing
 from clearflow.words.admission import Admission
 from clearflow.words.lifecycle import Exit, Standing, Taken, Write
 from clearflow.words.models import RUNNING, Run, State
@@ -318,7 +318,7 @@ def only_started_tasks_count() -> Patches:
 
 
 def aborted_holds_are_not_looked_for() -> Patches:
-    original = lifecycle.is_lost
+    original = losing.is_lost
 
     def is_lost(run: Run, *args: Any) -> bool:
         return run.note.agent is not None and original(run, *args)

@@ -9,7 +9,7 @@ import pytest
 from clearflow._prefect import claims, pools, runs
 from clearflow._prefect.http import Api
 from clearflow.errors import Conflict, NotFound
-from clearflow.words import lifecycle
+from clearflow.words import lifecycle, losing
 from clearflow.words.lifecycle import Write
 from clearflow.words.models import Run, State
 from clearflow.words.notes import Note
@@ -181,7 +181,7 @@ def test_a_failed_flow_with_retries_is_kept_for_its_process(task: Task) -> None:
     queued = lifecycle.queued(Note("lost"))
     assert task(runs.propose(task.api, task.run.id, queued)) is not None
     assert task(pools.offered(task.api, POOL, [QUEUE], limit=5)) == []
-    policy = lifecycle.retries_after_loss(task.read().policy)
+    policy = losing.retries_after_loss(task.read().policy)
     task(runs.patch(task.api, task.run.id, empirical_policy=policy))
     assert [r.id for r in task(pools.offered(task.api, POOL, [QUEUE], limit=5))] == [task.run.id]
 

@@ -19,7 +19,7 @@ import httpx
 from clearflow._prefect import claims, pools, runs
 from clearflow._prefect.claims import Limits
 from clearflow._prefect.http import Api
-from clearflow.words import lifecycle, order
+from clearflow.words import lifecycle, losing, order
 from clearflow.words.lifecycle import Exit, Standing, Taken, Write
 from clearflow.words.models import ACTIVE, PAUSED, SCHEDULED, Run
 from clearflow.words.notes import Note
@@ -445,7 +445,7 @@ class World:
             return
         if ended.signal == "SIGTERM":
             place = await claims.front(api, run)
-            end = lifecycle.given_back(note, "its agent stopped", place)
+            end = losing.given_back(note, "its agent stopped", place)
         else:
             end = lifecycle.outcome(ended, note)
         await claims.finish(
@@ -457,11 +457,11 @@ class World:
         active = await self._active(api)
         beats = await self._beats(api)
         for run in active:
-            if lifecycle.is_lost(run, beats, api.clock.now(), SILENCE):
+            if losing.is_lost(run, beats, api.clock.now(), SILENCE):
 
                 async def still(fresh: Run) -> bool:
                     latest = await self._beats(api)
-                    return lifecycle.is_lost(fresh, latest, api.clock.now(), SILENCE)
+                    return losing.is_lost(fresh, latest, api.clock.now(), SILENCE)
 
                 await claims.lose(
                     api, run, "silent", by=actor.name, max_attempts=MAX_ATTEMPTS,

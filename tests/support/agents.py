@@ -277,7 +277,7 @@ class Client:
         return run.id
 
     async def run(self, run_id: str) -> Run:
-        return await runs.read(self.api, run_id)
+        return await runs.resolve(self.api, run_id)
 
     async def status(self, run_id: str) -> str:
         return (await self.run(run_id)).status(self.api.clock.now())
@@ -328,11 +328,11 @@ class Client:
         return "\n".join(["-- states", *states, "-- console", *console, *said])
 
     async def history(self, run_id: str) -> list[State]:
-        return await runs.history(self.api, run_id)
+        return await runs.history(self.api, (await self.run(run_id)).id)
 
     async def console(self, run_id: str, logger: str | None = None) -> list[str]:
         """The lines that Prefect has of a run, in Prefect's order."""
-        lines = logs.read(self.api, [run_id])
+        lines = logs.read(self.api, [(await self.run(run_id)).id])
         return [line.message async for line in lines if logger in (None, line.logger)]
 
     async def until_printed(self, run_id: str, text: str, timeout: float = 60) -> list[str]:

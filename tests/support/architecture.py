@@ -13,7 +13,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("words", "settings"),
     ("_prefect", "capture", "environment", "runtimes", "cloud", "store", "blocks"),
     ("tasks", "queues", "agents", "datasets", "registry"),
-    ("agent", "supervisor", "remote", "automation", "autoscaler", "apps"),
+    ("service",),
+    ("agent", "supervisor", "client", "automation", "autoscaler", "apps"),
     ("cli", "board", "__init__"),
     # The doorstep: `python -m clearflow` calls the command line.
     ("__main__",),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from clearflow.words import lifecycle
+from clearflow.words import lifecycle, losing
 from clearflow.words.admission import Admission, admission
 from clearflow.words.lifecycle import Exit, Standing, Taken, Write
 from clearflow.words.models import Run, State
@@ -189,7 +189,7 @@ class TestAbort:
 class TestIsLost:
     def lost(self, now: State, heard: float | None) -> bool:
         beats = {} if heard is None else {"box:0": NOW - timedelta(seconds=heard)}
-        return lifecycle.is_lost(run(now), beats, NOW, SILENCE)
+        return losing.is_lost(run(now), beats, NOW, SILENCE)
 
     @pytest.mark.parametrize("kind", ["PENDING", "RUNNING", "CANCELLING"])
     def test_a_claim_of_a_silent_machine(self, kind: str) -> None:
@@ -215,27 +215,27 @@ class TestIsLost:
 
 class TestLost:
     def test_it_waits_for_its_next_attempt_in_front(self) -> None:
-        write = lifecycle.lost(run(RUNNING), "silent", 3, NOW)
+        write = losing.lost(run(RUNNING), "silent", 3, NOW)
         assert (write.type, write.place, write.note.attempt) == ("SCHEDULED", NOW, 2)
         assert (write.note.agent, write.note.claim) == (None, None)
 
     def test_its_last_attempt_is_its_end(self) -> None:
         now = state("RUNNING", replace(OURS, attempt=3))
-        write = lifecycle.lost(run(now), "silent", 3, NOW)
+        write = losing.lost(run(now), "silent", 3, NOW)
         assert (write.type, write.note.claim) == ("CRASHED", "ours")
         assert "attempt 3 of 3" in write.note.text
 
     def test_an_aborted_task_is_not_run_again(self) -> None:
-        write = lifecycle.lost(run(ABORT), "silent", 3, NOW)
+        write = losing.lost(run(ABORT), "silent", 3, NOW)
         assert (write.type, write.note.by) == ("CANCELLED", "eve")
 
     def test_a_hold_goes_back_where_it_stood(self) -> None:
         now = state("PENDING", HELD, ago=60)
-        write = lifecycle.lost(run(now), "silent", 3, NOW)
+        write = losing.lost(run(now), "silent", 3, NOW)
         assert (write.type, write.place, write.note.attempt) == ("SCHEDULED", now.place, 1)
 
     def test_what_is_given_back_is_not_counted(self) -> None:
-        write = lifecycle.given_back(replace(OURS, attempt=2), "its agent stopped", NOW)
+        write = losing.given_back(replace(OURS, attempt=2), "its agent stopped", NOW)
         assert (write.type, write.note.attempt, write.over) == ("SCHEDULED", 2, "ours")
 
 
@@ -273,12 +273,12 @@ class TestAdmission:
 
 class TestRetriesAfterALoss:
     def test_a_flow_without_retries_needs_nothing(self) -> None:
-        assert lifecycle.retries_after_loss({"retries": 0, "retry_type": None}) is None
+        assert losing.retries_after_loss({"retries": 0, "retry_type": None}) is None
 
     def test_a_lost_try_is_given_back_and_the_flow_offered_again(self) -> None:
         policy = {"retries": 2, "retry_type": "in_process", "retry_delay": 5}
         changed = {"retries": 3, "retry_type": None, "retry_delay": 5}
-        assert lifecycle.retries_after_loss(policy) == changed
+        assert losing.retries_after_loss(policy) == changed
 
 
 def test_a_waiting_task_between_two_tries_is_not_in_the_line() -> None:

@@ -1,0 +1,385 @@
+"""The task as people's programs hold it, under ClearML's names."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from clearflow.client import arguments, door, session
+from clearflow.client.values import Values
+from clearflow.errors import ClearflowError, Usage
+from clearflow.words import parameters
+from clearflow.words.environ import TASK
+
+_STATUSES = {
+    "created": "draft",
+    "in_progress": "running",
+    "stopped": "aborted",
+    "closed": "completed",
+    "pending": "queued",
+}
+
+
+class Task(Values):
+    """A task by its id, which stays with it wherever it goes.
+
+    What it tells is asked of the server at that moment.
+    """
+
+    _current: ClassVar[Task | None] = None
+    _lock: ClassVar[Any] = threading.RLock()
+
+    def __init__(self, id: str, name: str = "") -> None:
+        super().__init__(id)
+        self._title = name
+
+    def __repr__(self) -> str:
+        return f"Task({self.id!r}, {self._title!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Task) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @classmethod
+    def _of(cls, seen: Mapping[str, Any]) -> Task:
+        return cls(seen["id"], seen["name"])
+
+    # -- the task of this program -------------------------------------------------------------
+
+    @classmethod
+    def init(
+        cls,
+        project_name: str | None = None,
+        task_name: str | None = None,
+        task_type: str | None = None,
+        tags: str | Sequence[str] | None = None,
+        *,
+        auto_connect_arg_parser: bool = True,
+        auto_connect_streams: bool = True,
+        **unused: Any,
+    ) -> Task:
+        """Make this program a task; in one that an agent runs, the task it runs as.
+
+        Here a new task is made each time, the working copy as it stands is kept with it, and
+        what it prints and how it ends is recorded. There the arguments are ignored: the task has
+        its names already.
+
+        Args:
+            project_name: a name to group by; the repository's, else the folder's, without one.
+            task_name: the script's file name without one.
+            task_type: a word of the user's, kept as the property `type`.
+            tags: to find it by.
+            auto_connect_arg_parser: whether what argparse, click and typer parse are parameters.
+            auto_connect_streams: whether what it prints here is kept.
+
+        Further arguments that ClearML knows have no effect; which ones is said.
+
+        Raises Unreachable without a server, Usage when there is a task of other names.
+        """
+        with cls._lock:
+            if cls._current is not None:
+                return cls._again(project_name, task_name)
+            if unused:
+                print(f"clearflow: no effect here: {', '.join(sorted(unused))}", file=sys.stderr)
+            if door.inside():
+                task = cls._attach()
+            elif _is_child() and _parent():
+                task = cls(_parent())
+            else:
+                named = [tags] if isinstance(tags, str) else list(tags or ())
+                seen = session.begin(project_name, task_name, named, auto_connect_streams)
+                task = cls._of(seen)
+                if task_type is not None:
+                    task.set_user_properties(type=str(task_type))
+            cls._current = task
+        if auto_connect_arg_parser:
+            _take_arguments()
+        return task
+
+    @classmethod
+    def _again(cls, project: str | None, name: str | None) -> Task:
+        task = cls._current
+        assert task is not None
+        if name is not None and not door.inside() and name != task.name:
+            raise Usage(
+                f"this program is the task {task.name!r} already",
+                hint="close() it before you begin another one",
+            )
+        return task
+
+    @classmethod
+    def _attach(cls) -> Task:
+        return cls._of(door.ask("me"))
+
+    @classmethod
+    def current_task(cls) -> Task | None:
+        """The task that this program is; None when it is none."""
+        with cls._lock:
+            if cls._current is None and door.inside():
+                cls._current = cls._attach()
+            return cls._current
+
+    @classmethod
+    def running_locally(cls) -> bool:
+        """Whether no agent runs this program."""
+        return not door.inside()
+
+    def is_main_task(self) -> bool:
+        """Whether this program is that task."""
+        return self == type(self).current_task()
+
+    def execute_remotely(
+        self,
+        queue_name: str | None = None,
+        clone: bool = False,
+        exit_process: bool = True,
+    ) -> Task | None:
+        """Here: send the task to a queue, and end this program. There: do nothing.
+
+        An agent starts the script from its beginning, with the parameters as they are connected
+        now; what was printed here stays in the console. With `clone` this task goes on here, and
+        a copy of it is sent. Without a queue it becomes a draft.
+
+        Returns the task that was sent, if this program goes on; None there.
+
+        Raises NotFound for a queue that does not exist and Refused for files that must not
+        travel; then nothing was queued.
+        """
+        if door.inside():
+            return None
+        if not clone and not exit_process:
+            raise ValueError("without a clone there is nothing left to run here: exit_process=True")
+        if not self.is_main_task():
+            return type(self).enqueue(self, queue_name=queue_name)
+        sent = type(self)._of(session.send(queue_name, clone))
+        where = f"waits in {queue_name}" if queue_name else "is a draft"
+        print(f"clearflow: task {sent.id} {where}: {sent.url}", file=sys.stderr)
+        if exit_process:
+            session.leave()
+        return sent
+
+    def close(self) -> None:
+        """End the task of this program as completed; the program goes on, and may begin another."""
+        with type(self)._lock:
+            if self.is_main_task() and not door.inside():
+                session.end("completed", "")
+                type(self)._current = None
+
+    # -- other tasks --------------------------------------------------------------------------
+
+    @classmethod
+    def get_task(
+        cls,
+        task_id: str | None = None,
+        project_name: str | None = None,
+        task_name: str | None = None,
+        tags: str | Sequence[str] | None = None,
+    ) -> Task:
+        """A task by its id, or the latest that fits. `task_name` is the whole name.
+
+        `tags` are any of them; `__$all`, `__$any`, `__$not` and a minus sign as in ClearML.
+        Raises NotFound when there is none.
+        """
+        if task_id is not None:
+            return cls._of(door.ask("describe", task=task_id))
+        from clearflow.errors import NotFound
+
+        named = [tags] if isinstance(tags, str) else list(tags or ())
+        found = door.ask("find", project=project_name, name=task_name, tags=named, limit=1)
+        if not found:
+            asked = {"project": project_name, "name": task_name, "tags": named or None}
+            words = ", ".join(f"{k} {v!r}" for k, v in asked.items() if v is not None)
+            raise NotFound(f"there is no task of {words}" if words else "there is no task")
+        return cls._of(found[0])
+
+    @classmethod
+    def get_tasks(
+        cls,
+        task_ids: Sequence[str] | None = None,
+        project_name: str | None = None,
+        task_name: str | None = None,
+        tags: str | Sequence[str] | None = None,
+        task_filter: Mapping[str, Any] | None = None,
+    ) -> list[Task]:
+        """All tasks that fit, the latest first. `task_name` is a regular expression.
+
+        `task_filter` may have `status` (a list of words) and `user`.
+        """
+        more = dict(task_filter or {})
+        asked: dict[str, Any] = {"ids": None if task_ids is None else list(task_ids)}
+        if task_ids is None:
+            statuses = [_status(s) for s in more.pop("status", None) or ()]
+            asked.update(project=project_name, pattern=task_name, statuses=statuses)
+            asked["tags"] = [tags] if isinstance(tags, str) else list(tags or ())
+            asked["user"] = more.pop("user", None)
+        if more:
+            raise Usage(f"task_filter knows status and user, and not {', '.join(sorted(more))}")
+        return [cls._of(seen) for seen in door.ask("find", **asked)]
+
+    @classmethod
+    def clone(
+        cls,
+        source_task: Task | str | None = None,
+        name: str | None = None,
+        comment: str | None = None,
+        parent: str | None = None,
+        project: str | None = None,
+    ) -> Task:
+        """A draft with the code, environment and parameters of a task, whatever that one does."""
+        source = source_task if source_task is not None else cls.current_task()
+        if source is None:
+            raise Usage("clone which task?")
+        asked = {"name": name, "comment": comment, "parent": parent, "project": project}
+        return cls._of(door.ask("clone", task=_id(source), **asked))
+
+    @classmethod
+    def enqueue(cls, task: Task | str, queue_name: str | None = None) -> Task:
+        """Queue a draft, or a task that was aborted or failed; without a queue, in its own."""
+        return cls._of(door.ask("enqueue", task=_id(task), queue=queue_name))
+
+    @classmethod
+    def dequeue(cls, task: Task | str) -> Task:
+        """Take a waiting task out of its queue: it becomes a draft."""
+        return cls._of(door.ask("dequeue", task=_id(task)))
+
+    # -- its life -----------------------------------------------------------------------------
+
+    @property
+    def status(self) -> str:
+        """draft, scheduled, queued, starting, running, retrying, paused, aborting, completed,
+        failed, crashed or aborted.
+        """
+        return str(self._see()["status"])
+
+    def get_status(self) -> str:
+        return self.status
+
+    @property
+    def url(self) -> str:
+        """Where the Prefect UI shows it."""
+        return str(self._see()["url"])
+
+    def wait(self, timeout: float | None = None) -> str:
+        """Wait until it has ended; its status then. Raises TimeoutError."""
+        return str(door.ask("wait", task=self.id, timeout=timeout)["status"])
+
+    def wait_for_status(
+        self,
+        status: str | Sequence[str] = ("completed", "aborted"),
+        raise_on_status: str | Sequence[str] | None = ("failed", "crashed"),
+        timeout: float | None = None,
+    ) -> str:
+        """Wait until it has one of these statuses, or has ended; the status then.
+
+        Raises RuntimeError for one of `raise_on_status`, TimeoutError after `timeout` seconds.
+        """
+        wanted = {_status(s) for s in ([status] if isinstance(status, str) else status)}
+        bad = [raise_on_status] if isinstance(raise_on_status, str) else raise_on_status or ()
+        now = str(door.ask("wait", task=self.id, timeout=timeout, until=sorted(wanted))["status"])
+        if now in {_status(s) for s in bad}:
+            raise RuntimeError(f"task {self.id} ({self._title}) is {now}: {self._see()['reason']}")
+        return now
+
+    def abort(self) -> None:
+        """Abort it: at once while it waits, else by asking its agent. Raises Refused after its end.
+
+        Use `wait` to see it ended.
+        """
+        door.ask("abort", task=self.id)
+
+    def mark_completed(self, status_message: str = "") -> None:
+        """Declare it completed; the task of this program is that once the program ends."""
+        self._finish("completed", status_message)
+
+    def mark_failed(self, status_message: str = "", status_reason: str = "") -> None:
+        """Declare it failed; the task of this program is that once the program ends."""
+        self._finish("failed", status_message or status_reason)
+
+    def mark_stopped(self, status_message: str = "") -> None:
+        """Declare it aborted; the task of this program is that once the program ends."""
+        self._finish("aborted", status_message)
+
+    def _finish(self, status: str, reason: str) -> None:
+        door.ask("finish", task=self.id, status=status, reason=reason)
+
+    def delete(self, force: bool = False) -> None:
+        """Delete it. Raises Refused while it waits or runs, unless forced."""
+        door.ask("delete", task=self.id, force=force)
+
+    def logs(self, last: int | None = None) -> list[str]:
+        """The lines of its console so far; only the `last` ones when asked for."""
+        return list(door.ask("logs", task=self.id, last=last))
+
+    def get_reported_console_output(self, number_of_reports: int = 1) -> list[str]:
+        """The last lines of its console."""
+        return self.logs(number_of_reports)
+
+    def register_abort_callback(
+        self,
+        callback_function: Callable[[], Any] | None,
+        callback_execution_timeout: float = 30.0,
+    ) -> None:
+        """Have a function called when the task is aborted, before the program is interrupted.
+
+        It has `callback_execution_timeout` seconds (at most 300) before the program is ended.
+        None takes it back. To be called in the main thread.
+        """
+        if door.inside():
+            door.ask("grace", seconds=min(float(callback_execution_timeout), 300.0))
+        session.on_interrupt(callback_function)
+
+
+def _id(task: Task | str) -> str:
+    return task if isinstance(task, str) else task.id
+
+
+def _status(word: str) -> str:
+    return _STATUSES.get(word, word)
+
+
+def _is_child() -> bool:
+    """Whether a program has started this process by `multiprocessing`."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
+
+
+def _parent() -> str:
+    """In a process that this program has started: the id of the program's task."""
+    return os.environ.get(TASK, "")
+
+
+_taking = False
+
+
+def _take_arguments() -> None:
+    """Command lines are parameters from now on, and those that were parsed before."""
+    global _taking
+    if door.inside() or _is_child():
+        return  # taken from the first import on
+    _taking = True
+    if before := arguments.parsed():
+        _exchange(parameters.ARGS, before)
+
+
+def _exchange(section: str, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if _is_child():
+        return None
+    if not door.inside():
+        if _taking and session.running():
+            door.ask("connect", section=section, values=values, arguments=sys.argv[1:])
+        return None
+    try:
+        if not door.ask("me")["script"]:
+            return None
+        found = door.ask("connect", section=section, values=values, arguments=sys.argv[1:])
+    except (ClearflowError, OSError) as error:
+        raise SystemExit(f"clearflow: the parameters cannot be asked for: {error}") from None
+    return dict(found)
+
+
+arguments.capture(_exchange)

@@ -1,0 +1,275 @@
+"""The companion of a program that has made itself a task: it runs here, and no agent has it.
+
+    python -m clearflow.supervisor.local FD      (started by `Task.init`)
+
+It keeps the task's record on the server: that it runs, what it prints, how it ends, the working
+copy as it stood at its beginning. So the program itself waits for nothing, and its death is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from clearflow._prefect import claims, events, hops, pools, runs
+from clearflow._prefect.connection import connection
+from clearflow._prefect.http import Api
+from clearflow.capture.owner import owner
+from clearflow.errors import ClearflowError, Refused
+from clearflow.runtimes import process, wire
+from clearflow.service.desk import Desk
+from clearflow.settings import settings
+from clearflow.supervisor.console import Console
+from clearflow.supervisor.lines import secrets_of
+from clearflow.tasks import script as scripts
+from clearflow.tasks.script import Order, Packed
+from clearflow.words import lifecycle, names
+from clearflow.words.lifecycle import Exit, Standing, Write
+from clearflow.words.names import BEGAN, HERE
+from clearflow.words.notes import Note
+from clearflow.words.scripts import ARGUMENTS
+
+
+class Local:
+    """One task that runs here, from its `begin` until the program is gone or has ended it."""
+
+    def __init__(self, api: Api, place: Path) -> None:
+        self._api, self._place = api, place
+        self._by = ""
+        self._name = f"{socket.gethostname()}/{os.getpid()}"
+        self._token = lifecycle.claim_token()
+        self._stale = timedelta(seconds=settings().silence)
+        self._heard = time.monotonic()
+        self._packed: Packed | None = None
+        self._why_not = ""
+        self._pid = 0
+        self._ended = asyncio.Event()
+        self._end: Write | None = None
+        self._gone = False
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the program until it is gone; then its end is on record."""
+        shipping = asyncio.create_task(self._console.ship())
+        beating = asyncio.create_task(self._beat())
+        self._storing = asyncio.create_task(self._store())
+        try:
+            await self._desk.serve(reader, writer)
+            await self._close()
+        finally:
+            beating.cancel()
+            self._console.close()
+            await shipping
+
+    # -- the beginning ------------------------------------------------------------------------
+
+    async def begin(
+        self,
+        script: str | None,
+        project: str | None,
+        name: str | None,
+        tags: Sequence[str],
+        arguments: Sequence[str],
+        pid: int,
+    ) -> dict[str, Any]:
+        """Take the working copy and put the task on record; what the server says about it.
+
+        Raises ClearflowError.
+        """
+        self._pid = pid
+        await asyncio.to_thread(self._pack, script, project, name, tags, arguments)
+        title = name or (Path(script).name if script else "interactive")
+        group = self._packed.project if self._packed else project or Path.cwd().name or "default"
+        note = Note("", by=self._by, agent=self._name, claim=self._token)
+        creating = runs.create_here(
+            self._api,
+            flow=names.flow_name(group, title),
+            write=lifecycle.running(note),
+            name=title,
+            parameters={ARGUMENTS: list(arguments)},
+            tags=[*tags, HERE, *names.tags(group, self._by)],
+            labels=names.labels(title, group),
+        )
+        # Whoever looks after it must know of it, however soon this machine dies.
+        run, _ = await asyncio.gather(creating, self._announce())
+        self._run = run
+        self._console = Console(
+            self._api,
+            run.id,
+            self._place / "console.log",
+            head=settings().console_head,
+            tail=settings().console_tail,
+            secrets=secrets_of(os.environ),
+        )
+        more: dict[str, Any] = {"send": self._send, "console": self._print, "end": self._finish}
+        self._desk = Desk(self._api, run.id, more)
+        return dict(await self._desk.answer("me", {}))
+
+    def _pack(
+        self,
+        script: str | None,
+        project: str | None,
+        name: str | None,
+        tags: Sequence[str],
+        arguments: Sequence[str],
+    ) -> None:
+        """Take the working copy before the program goes on; why not, if it cannot be taken."""
+        self._by = owner()
+        if script is None:
+            self._why_not = "it is no file"
+            return
+        order = Order(Path(script), arguments=arguments, project=project, name=name, tags=tags)
+        folder = self._place / "snapshot"
+        folder.mkdir()
+        try:
+            self._packed = scripts.pack(order, folder)
+        except ClearflowError as error:
+            self._why_not = f"{error.message}; {error.hint}" if error.hint else error.message
+
+    async def _store(self) -> None:
+        """Send the working copy, so that the task can be cloned whatever becomes of it here."""
+        if self._packed is None:
+            self._console.note(f"The code is not kept: {self._why_not}", level=30)
+            return
+        try:
+            job = await scripts.send(self._api, self._packed, lambda done, total: None)
+            await scripts.keep_job(self._api, self._run.id, job)
+        except Refused as error:
+            self._packed, self._why_not = None, error.message
+            self._console.note(f"The code is not kept: {error.message}", level=30)
+
+    # -- while it runs ------------------------------------------------------------------------
+
+    def _leased(self) -> bool:
+        return time.monotonic() - self._heard < settings().silence * 2 / 3
+
+    async def _beat(self) -> None:
+        """Tell that it lives, and hear whether somebody wants it to end."""
+        while True:
+            sent = time.monotonic()
+            with contextlib.suppress(ClearflowError):
+                # That it was changed is what is heard of a run that no agent has.
+                await runs.patch(self._api, self._run.id, infrastructure_pid=str(self._pid))
+                self._heard = sent
+                await self._look()
+            await asyncio.sleep(min(settings().heartbeat, settings().silence / 3))
+
+    async def _announce(self) -> None:
+        """Have agents look after it, as they do after one another's tasks."""
+        with contextlib.suppress(ClearflowError):
+            pool = await pools.read(self._api, settings().pool)
+            resource = f"prefect.work-pool.{pool['id']}"
+            await events.emit(
+                self._api,
+                BEGAN,
+                f"clearflow.claim.{self._token}",
+                related={resource: "work-pool"},
+                payload={"claim": self._token},
+            )
+
+    async def _look(self) -> None:
+        where, _ = await claims.standing(self._api, self._run.id, self._token)
+        self._gone = where is Standing.GONE
+        if where is Standing.ABORTED and self._end is None:
+            self._end = lifecycle.aborted("the Prefect UI", self._run.note)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGINT)
+
+    async def _print(self, text: str) -> None:
+        self._console.take(text.encode(errors="replace"))
+
+    # -- the end ------------------------------------------------------------------------------
+
+    async def _send(self, queue: str | None, clone: bool, imported: Mapping[str, Any]) -> Any:
+        """Queue it elsewhere, as it was when the program began, with its parameters as they are."""
+        if queue is not None:
+            await pools.queue(self._api, settings().pool, queue)
+        await self._keep(imported)
+        if self._packed is None:
+            raise Refused(f"this program cannot be sent: {self._why_not}")
+        await self._desk.written()
+        await self._console.shipped(5.0)
+        fresh = await runs.read(self._api, self._run.id)
+        now = self._api.clock.now()
+        write = lifecycle.made(self._by) if queue is None else lifecycle.sent(self._by, now)
+        template = await scripts.template_of(self._api, fresh, queue)
+        job = scripts.job_of(fresh)
+        args = (self._api, fresh, template, job, write)
+        new = await hops.send_away(*args, queue=queue, clone=clone)
+        if not clone:
+            self._gone = True
+        return await self._desk.answer("describe", {"task": new.id})
+
+    async def _keep(self, imported: Mapping[str, Any]) -> None:
+        """With the packages that the program has imported by now, if nothing names others."""
+        await self._storing
+        if self._packed is None:
+            return
+        packed = self._packed.with_imported(imported)
+        if packed is not self._packed:
+            job = await scripts.send(self._api, packed, lambda done, total: None)
+            await scripts.keep_job(self._api, self._run.id, job)
+
+    async def _finish(self, status: str, reason: str, imported: Mapping[str, Any]) -> None:
+        declared = Exit.declared(*(self._desk.verdict or (status, reason)), self._by)
+        if self._end is None:
+            self._end = lifecycle.outcome(declared, self._run.note)
+        with contextlib.suppress(ClearflowError):
+            await self._keep(imported)
+        await self._close()
+
+    async def _close(self) -> None:
+        """Record the end, once."""
+        if self._gone or self._ended.is_set():
+            return
+        self._ended.set()
+        await self._desk.written()
+        await self._console.shipped(5.0)
+        await claims.finish(
+            self._api,
+            self._run.id,
+            self._end or lifecycle.outcome(Exit(vanished=True), self._run.note),
+            token=self._token,
+            by=self._name,
+            leased=self._leased,
+            stale_after=self._stale,
+        )
+
+
+async def _main(sock: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=sock, limit=1 << 26)
+    first = wire.decode(await reader.readline())
+    with tempfile.TemporaryDirectory(prefix="clearflow-", ignore_cleanup_errors=True) as place:
+        try:
+            async with Api(connection(), give_up_after=5.0) as api:
+                local = Local(api, Path(place))
+                seen = await local.begin(**first["with"])
+                writer.write(wire.encode({"number": first["number"], "answer": seen}))
+                api.give_up_after = None  # from now on it outlives the server
+                await local.serve(reader, writer)
+        except ClearflowError as error:
+            said = {"error": error.message, "hint": error.hint, "kind": type(error).__name__}
+            writer.write(wire.encode({"number": first.get("number"), **said}))
+            await writer.drain()
+
+
+def main() -> None:
+    process.set_title("cf-companion")
+    # It ends with its program, and not before.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(ConnectionError):
+        asyncio.run(_main(socket.socket(fileno=int(sys.argv[1]))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""Environment variables by which a task's process knows that it is one."""
+
+TASK = "CLEARFLOW_TASK_ID"
+"""The id of the task."""
+
+SOCKET = "CLEARFLOW_TASK_SOCKET"
+"""Where its supervisor listens; there is none in a program that no agent runs."""

@@ -1,0 +1,338 @@
+"""`Task`: one line in a script, and the rest of it runs somewhere else. As its users live it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clearflow._prefect import runs
+from tests.support.agents import LOSING, QUICK
+from tests.support.git import Laptop
+from tests.support.waiting import wait_until_async
+
+FIRST_LINE = """
+from clearflow import Task
+task = Task.init("Digits", "first line", tags=["film"])
+print("before", Task.running_locally(), flush=True)
+task.execute_remotely("q")
+import helper
+print("trained", helper.double(21), task.name, Task.current_task() == task, flush=True)
+"""
+MIDDLE = """
+from clearflow import Task
+task = Task.init("Digits", "middle")
+params = task.connect({"lr": 0.5, "model": {"depth": 3}})
+for epoch in range(3):
+    print("epoch", epoch, "here" if Task.running_locally() else "there", params["lr"], flush=True)
+    params["lr"] /= 2
+    task.execute_remotely("q")
+"""
+ARGPARSE = """
+import argparse
+from clearflow import Task
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, default=0.1)
+parser.add_argument("--names", nargs="*", default=[])
+parser.add_argument("--fast", action="store_true")
+args = parser.parse_args()
+task = Task.init("Digits", "argparse")
+print("args", args.lr, args.names, args.fast, flush=True)
+"""
+HOLDERS = """
+import dataclasses, enum
+from clearflow import Task
+
+class Kind(enum.Enum):
+    small = 1
+    large = 2
+
+@dataclasses.dataclass
+class Model:
+    depth: int = 2
+    kind: Kind = Kind.small
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    rate: float = 0.1
+    model: Model = dataclasses.field(default_factory=Model)
+
+class Plain:
+    size = 3
+
+task = Task.init("Digits", "holders")
+numbers = task.connect({"lr": 0.1, "layers": [1, 2], "deep": {"on": False}})
+config = task.connect(Config(), name="Config")
+plain = task.connect(Plain(), name="Plain") if False else Plain()
+print("dict", numbers, flush=True)
+print("dataclass", config, flush=True)
+"""
+PYDANTIC = """
+# /// script
+# dependencies = ["pydantic<3"]
+# ///
+import pydantic
+from clearflow import Task
+
+class Config(pydantic.BaseModel):
+    rate: float = 0.1
+    name: str = "a"
+
+task = Task.init("Digits", "pydantic")
+config = task.connect(Config())
+print("model", config.rate, config.name, flush=True)
+"""
+OLDER = """
+import sys
+from clearflow import Task
+task = Task.init("Digits", "older", task_type="training")
+values = task.connect({"lr": 0.1})
+task.add_tags(["x"])
+kind = task.get_user_properties().get("type", "training")
+print(sys.version_info[:2], values, task.get_tags(), kind, task.name, flush=True)
+"""
+CLICK = """
+# /// script
+# dependencies = ["click"]
+# ///
+import click
+from clearflow import Task
+
+@click.command()
+@click.option("--rate", type=float, default=0.5)
+@click.option("--name", default="a")
+def main(rate, name):
+    Task.init("Digits", "click")
+    print("click", rate, name, flush=True)
+
+main()
+"""
+
+
+@pytest.fixture
+def laptop(remotes: tuple[Path, str], tmp_path: Path) -> Laptop:
+    """A working copy whose first commit is pushed."""
+    made = Laptop(tmp_path, *remotes)
+    made.write("README", b"digits\n")
+    made.save()
+    made.push()
+    made.write("helper.py", b"def double(x):\n    return 2 * x\n")
+    return made
+
+
+def start(site, laptop: Laptop, script: str, *words: str, **env: str) -> subprocess.Popen[str]:
+    """A script, run as a person does who has clearflow installed."""
+    (laptop.root / "train.py").write_text(script)
+    return subprocess.Popen(
+        [sys.executable, "train.py", *words],
+        cwd=laptop.root,
+        env={
+            **site.env,
+            "CLEARFLOW_HOME": str(laptop.root.parent / "laptop-home"),
+            "CLEARFLOW_POOL": site.pool,
+            **env,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def run(site, laptop: Laptop, script: str, *words: str, **env: str) -> tuple[str, str, str]:
+    """Run a script to its end: the id of its task, what it printed, and what was said."""
+    process = start(site, laptop, script, *words, **env)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    return task_of(err), out, err
+
+
+def sent(site, laptop: Laptop, name: str) -> str:
+    """`train.py`, sent by the command: the id of its task."""
+    words = ["task", "run", "--pool", site.pool, "train.py", "--queue", "q", "--name", name]
+    done = subprocess.run(
+        [sys.executable, "-m", "clearflow", *words],
+        cwd=laptop.root,
+        env={**site.env, "CLEARFLOW_HOME": str(laptop.root.parent / "laptop-home")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def task_of(err: str) -> str:
+    return err.partition("clearflow: task ")[2][:36]
+
+
+def ask_task(site, code: str) -> Any:
+    """What somebody's program finds out: the JSON that it prints."""
+    program = f"import json\nfrom clearflow import Task\n{code}"
+    env = {**site.env, "CLEARFLOW_POOL": site.pool}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+async def lines(ask, task: str) -> list[str]:
+    return await ask.console(task, "console")
+
+
+async def test_the_first_line_sends_the_rest_of_the_script_away(site, ask, laptop):
+    site.agent("q")
+    task, out, err = run(site, laptop, FIRST_LINE)
+    assert out == "before True\n"
+    assert f"clearflow: task {task} waits in q: http" in err
+    ended = await ask.ended(task)
+    assert ended.state.type == "COMPLETED", await ask.report(task)
+    assert await lines(ask, task) == ["before True", "before False", "trained 42 first line True"]
+    assert (ended.task_id, ended.project, ended.name) == (task, "Digits", "first line")
+    assert "film" in ended.tags
+    assert "clearflow:here" not in ended.tags
+
+
+async def test_in_the_middle_of_a_loop_the_script_starts_again_there(site, ask, laptop):
+    site.agent("q")
+    task, out, _ = run(site, laptop, MIDDLE)
+    assert out == "epoch 0 here 0.5\n"
+    ended = await ask.ended(task)
+    assert ended.state.type == "COMPLETED", await ask.report(task)
+    there = ["epoch 0 there 0.5", "epoch 1 there 0.25", "epoch 2 there 0.125"]
+    assert await lines(ask, task) == ["epoch 0 here 0.5", *there]
+    assert ended.parameters["General"] == {"lr": 0.5, "model": {"depth": 3}}
+
+
+async def test_never_locally(site, ask, laptop):
+    site.agent("q")
+    (laptop.root / "train.py").write_text(FIRST_LINE)
+    task = sent(site, laptop, "far")
+    assert (await ask.ended(task)).state.type == "COMPLETED", await ask.report(task)
+    assert await lines(ask, task) == ["before False", "trained 42 far True"]
+
+
+async def changed_clone(site, ask, laptop, script, changes, *words):
+    """Run a script here, clone it, change parameters, and have an agent run the clone."""
+    site.agent("q")
+    task, out, err = run(site, laptop, script, *words)
+    assert (await ask.ended(task)).state.type == "COMPLETED", err
+    code = (
+        f"task = Task.clone({task!r}, name='changed')\n"
+        f"task.update_parameters({changes!r})\n"
+        "Task.enqueue(task, queue_name='q')\n"
+        "print(json.dumps(task.id))"
+    )
+    clone = ask_task(site, code)
+    ended = await ask.ended(clone)
+    assert ended.state.type == "COMPLETED", await ask.report(clone)
+    assert ended.labels["clearflow.parent"] == task
+    return out.splitlines(), await lines(ask, clone)
+
+
+async def test_a_changed_clone_of_an_argparse_script(site, ask, laptop):
+    changes = {"Args/lr": "0.25", "Args/names": ["c"], "Args/fast": True}
+    here, there = await changed_clone(site, ask, laptop, ARGPARSE, changes, "--names", "a", "b")
+    assert here == ["args 0.1 ['a', 'b'] False"]
+    assert there == ["args 0.25 ['c'] True"]
+
+
+async def test_a_changed_clone_of_a_script_with_dictionaries_and_dataclasses(site, ask, laptop):
+    changes = {
+        "lr": "0.5", "General/deep/on": "true", "General/layers": "[3]",
+        "Config/rate": 0.9, "Config/model/depth": 7, "Config/model/kind": "large",
+    }  # fmt: skip
+    here, there = await changed_clone(site, ask, laptop, HOLDERS, changes)
+    assert here[0] == "dict {'lr': 0.1, 'layers': [1, 2], 'deep': {'on': False}}"
+    assert there[0] == "dict {'lr': 0.5, 'layers': [3], 'deep': {'on': True}}"
+    inner = "Model(depth=7, kind=<Kind.large: 2>)"
+    assert there[1] == f"dataclass Config(rate=0.9, model={inner})"
+
+
+async def test_a_changed_clone_of_a_script_with_pydantic(site, ask, laptop):
+    changes = {"rate": "0.75", "name": "b"}
+    here, there = await changed_clone(site, ask, laptop, PYDANTIC, changes)
+    assert (here, there) == (["model 0.1 a"], ["model 0.75 b"])
+
+
+async def test_a_changed_clone_of_a_click_script(site, ask, laptop):
+    here, there = await changed_clone(site, ask, laptop, CLICK, {"Args/rate": "0.75"}, "--name=z")
+    assert (here, there) == (["click 0.5 z"], ["click 0.75 z"])
+
+
+async def test_a_task_under_an_older_python(site, ask, laptop):
+    header = '# /// script\n# requires-python = "==3.9.*"\n# ///\n'
+    site.agent("q")
+    (laptop.root / "train.py").write_text(header + OLDER)
+    task = sent(site, laptop, "old")
+    assert (await ask.ended(task, timeout=100)).state.type == "COMPLETED", await ask.report(task)
+    assert await lines(ask, task) == ["(3, 9) {'lr': 0.1} ['x'] training old"]
+
+
+@pytest.mark.parametrize(
+    ("last", "status", "why"),
+    [
+        ("", "COMPLETED", "exit code 0"),
+        ("raise ValueError('no digits')", "FAILED", "ValueError: no digits"),
+        ("import sys; sys.exit(3)", "FAILED", "exit code 3"),
+        ("import os; os._exit(0)", "CRASHED", "went away without a word"),
+        ("import os, signal; os.kill(os.getpid(), 9)", "CRASHED", "went away without a word"),
+        ("import os, signal; os.kill(os.getpid(), 2)", "CANCELLED", "aborted by"),
+        ("task.mark_failed('not good enough')", "FAILED", "not good enough"),
+    ],
+)
+async def test_how_a_program_ends_here(site, ask, laptop, last, status, why):
+    script = f"from clearflow import Task\ntask = Task.init('Digits', 'ends')\nprint('x')\n{last}\n"
+    _, err = start(site, laptop, script).communicate(timeout=60)
+    ended = await ask.ended(task_of(err))
+    assert (ended.state.type, why in ended.note.text) == (status, True), ended.note
+    assert (await lines(ask, task_of(err)))[0] == "x"
+
+
+async def test_a_laptop_that_dies_is_noticed(site, ask, laptop):
+    site.agent("q", env=LOSING)
+    script = "from clearflow import Task\nTask.init('Digits', 'dies')\nimport time\ntime.sleep(600)"
+    process = start(site, laptop, script, **LOSING)
+    seen = await wait_until_async(lambda: begun(ask, "dies"), 60, what="the task")
+    for pid in (companion_of(process.pid), process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    ended = await ask.ended(seen.task_id, timeout=60)
+    assert ended.state.type == "CRASHED"
+    assert "nothing was heard of" in ended.note.text
+
+
+def companion_of(pid: int) -> int:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return next(int(c) for c in children if Path(f"/proc/{c}/comm").read_text() == "cf-companion\n")
+
+
+async def begun(ask, name: str):
+    """The program that is a task here, once it runs."""
+    running = {"type": {"any_": ["RUNNING"]}}
+    where = {"state": running, "name": {"any_": [name]}, "tags": {"all_": ["clearflow:here"]}}
+    return await anext(runs.find(ask.api, where), None)
+
+
+async def test_a_program_here_can_be_aborted(site, ask, laptop):
+    script = """
+from clearflow import Task
+task = Task.init('Digits', 'aborted')
+task.register_abort_callback(lambda: print('saving', flush=True))
+import time
+time.sleep(600)
+"""
+    process = start(site, laptop, script, **QUICK)
+    seen = await wait_until_async(lambda: begun(ask, "aborted"), 60, what="the task")
+    ask_task(site, f"Task.get_task({seen.task_id!r}).abort(); print('null')")
+    out, _ = process.communicate(timeout=60)
+    assert out == "saving\n"
+    ended = await ask.ended(seen.task_id)
+    assert ended.state.type == "CANCELLED"
+    assert ended.note.text.startswith("aborted by")
