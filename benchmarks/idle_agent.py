@@ -68,7 +68,9 @@ class Proxy:
                     await sink.drain()
             sink.close()
 
-        await asyncio.gather(pump(reader, back, True), pump(there, writer, False))
+        # Connections that are open at the end are cancelled, which is nobody's error.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(pump(reader, back, True), pump(there, writer, False))
 
 
 def run(seconds: float = 300.0) -> Report:

@@ -85,3 +85,14 @@ def without_credentials(url: str) -> str:
 def elsewhere(url: str) -> bool:
     """Whether other machines can reach a remote: it is not a folder of this one."""
     return bool(_SCP.match(url)) or ("://" in url and not url.startswith("file://"))
+
+
+def clone(url: str, place: Path, *, branch: str | None = None, commit: str | None = None) -> None:
+    """A copy of a repository in the folder `place`, at a branch and a commit.
+
+    Raises GitFailed for a repository, a branch or a commit that is not to be had.
+    """
+    where = ("--branch", branch) if branch is not None else ()
+    git("clone", "--quiet", *where, "--", url, str(place), cwd=place.parent)
+    if commit is not None:
+        git("checkout", "--quiet", "--detach", commit, cwd=place)

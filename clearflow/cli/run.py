@@ -1,7 +1,8 @@
-"""`clearflow task run`: a script as it stands here, run by an agent."""
+"""`clearflow task run` and `create`: a script as it stands here, to be run by an agent."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -11,32 +12,44 @@ import typer
 from clearflow.cli.output import Pool, ask, pool_name, progress, say
 
 if TYPE_CHECKING:
-    from clearflow.tasks.script import Packed
+    from clearflow.tasks.script import Order, Packed
+    from clearflow.words.models import Run
+
+
+File = Annotated[Path, typer.Argument(help="The Python file.", show_default=False)]
+Arguments = Annotated[
+    list[str] | None, typer.Argument(help="Its arguments, after `--`.", show_default=False)
+]
+Project = Annotated[
+    str | None, typer.Option(help="A name to group by (default: the repository's).")
+]
+Name = Annotated[str | None, typer.Option(help="Its name (default: the file's).")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; repeatable.")]
+Requirements = Annotated[
+    Path | None,
+    typer.Option(help="A requirements file (default: what the project says it needs)."),
+]
+Python = Annotated[str | None, typer.Option(help="A Python version, such as 3.12.")]
+Send = Annotated[
+    list[str] | None,
+    typer.Option(help="Send this new file though it looks like a secret; repeatable."),
+]
+Attempts = Annotated[
+    int | None, typer.Option(help="How often it is started before its loss is final.", min=1)
+]
 
 
 def run(
-    script: Annotated[Path, typer.Argument(help="The Python file.", show_default=False)],
+    script: File,
     queue: Annotated[str, typer.Option("--queue", "-q", help="Which queue it goes to.")],
-    arguments: Annotated[
-        list[str] | None, typer.Argument(help="Its arguments, after `--`.", show_default=False)
-    ] = None,
-    project: Annotated[
-        str | None, typer.Option(help="A name to group by (default: the repository's).")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Its name (default: the file's).")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="A tag; repeatable.")] = None,
-    requirements: Annotated[
-        Path | None,
-        typer.Option(help="A requirements file (default: what the project says it needs)."),
-    ] = None,
-    python: Annotated[str | None, typer.Option(help="A Python version, such as 3.12.")] = None,
-    send: Annotated[
-        list[str] | None,
-        typer.Option(help="Send this new file though it looks like a secret; repeatable."),
-    ] = None,
-    attempts: Annotated[
-        int | None, typer.Option(help="How often it is started before its loss is final.", min=1)
-    ] = None,
+    arguments: Arguments = None,
+    project: Project = None,
+    name: Name = None,
+    tag: Tags = None,
+    requirements: Requirements = None,
+    python: Python = None,
+    send: Send = None,
+    attempts: Attempts = None,
     pool: Pool = None,
 ) -> None:
     """Run a script on another machine, exactly as it stands here.
@@ -44,13 +57,47 @@ def run(
     All of its repository travels, uncommitted changes included: what its remote has is fetched
     from there, the rest goes through the Prefect server. Files that git ignores stay here.
     """
-    from clearflow.capture.owner import owner
-    from clearflow.environment import collect
-    from clearflow.tasks.script import Order, pack, submit
+    order = _order(script, arguments, project, name, tag, requirements, python, send, attempts)
+    task = _submit(replace(order, queue=queue, pool=pool_name(pool)))
+    say(f"queued {task.name} in {queue!r}: `clearflow task logs -f {task.task_id[:8]}`")
+    print(task.task_id)
 
-    order = Order(
+
+def create(
+    script: File,
+    arguments: Arguments = None,
+    project: Project = None,
+    name: Name = None,
+    tag: Tags = None,
+    requirements: Requirements = None,
+    python: Python = None,
+    send: Send = None,
+    attempts: Attempts = None,
+    pool: Pool = None,
+) -> None:
+    """Make a draft of a script, exactly as it stands here; nothing runs yet."""
+    order = _order(script, arguments, project, name, tag, requirements, python, send, attempts)
+    task = _submit(replace(order, pool=pool_name(pool)))
+    say(f"made the draft {task.name}: `clearflow task enqueue {task.task_id[:8]} --queue …`")
+    print(task.task_id)
+
+
+def _order(
+    script: Path,
+    arguments: list[str] | None,
+    project: str | None,
+    name: str | None,
+    tag: list[str] | None,
+    requirements: Path | None,
+    python: str | None,
+    send: list[str] | None,
+    attempts: int | None,
+) -> Order:
+    from clearflow.environment import collect
+    from clearflow.tasks.script import Order
+
+    return Order(
         file=script,
-        queue=queue,
         arguments=arguments or (),
         project=project,
         name=name,
@@ -59,16 +106,19 @@ def run(
         python_version=python,
         named=send or (),
         max_attempts=attempts,
-        pool=pool_name(pool),
     )
+
+
+def _submit(order: Order) -> Run:
+    from clearflow.capture.owner import owner
+    from clearflow.tasks.script import pack, submit
+
     with TemporaryDirectory(prefix="clearflow-") as place:
         with progress("taking the code as it stands"):
             packed = pack(order, Path(place))
         say(_what(packed))
         with progress("sending") as tell:
-            task = ask(lambda api: submit(api, packed, by=owner(), progress=tell))
-    say(f"queued {task.name} in {queue!r}: `clearflow task logs -f {task.task_id[:8]}`")
-    print(task.task_id)
+            return ask(lambda api: submit(api, packed, by=owner(), progress=tell))
 
 
 def _what(packed: Packed) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clearflow.cli import run, views
+from clearflow.cli import change, run, views
 from clearflow.cli.output import (
     Json,
     Pool,
@@ -36,6 +36,9 @@ app = typer.Typer(
 )
 
 app.command()(run.run)
+app.command()(run.create)
+app.command()(change.clone)
+app.command("set")(change.set_)
 
 Id = Annotated[str, typer.Argument(help="The id of a task, or its first characters.")]
 Ids = Annotated[list[str], typer.Argument(help="Ids of tasks, or their first characters.")]

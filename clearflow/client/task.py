@@ -238,6 +238,52 @@ class Task(Values):
         return cls._of(door.ask("clone", task=_id(source), **asked))
 
     @classmethod
+    def create(
+        cls,
+        project_name: str | None = None,
+        task_name: str | None = None,
+        *,
+        script: str,
+        repo: str | None = None,
+        branch: str | None = None,
+        commit: str | None = None,
+        argparse_args: Sequence[tuple[str, str]] = (),
+        packages: Sequence[str] | None = None,
+        requirements_file: str | None = None,
+        python_version: str | None = None,
+        tags: str | Sequence[str] | None = None,
+    ) -> Task:
+        """A draft of a script that nobody has run: nothing runs now.
+
+        Args:
+            project_name: a name to group by; the repository's without one.
+            task_name: the script's file name without one.
+            script: its path here; with `repo` its path in that repository.
+            repo: the address of a repository, of which a copy is fetched.
+            branch: of that repository; its default one without it.
+            commit: of that repository; the last of the branch without it.
+            argparse_args: pairs of names and values for the command line.
+            packages: requirements, instead of what the project says it needs.
+            requirements_file: a file of them.
+            python_version: such as 3.12.
+            tags: to find it by.
+
+        Raises Usage for a script that is not there, Refused for files that must not travel.
+        """
+        if packages is not None and requirements_file is not None:
+            raise Usage("packages, or a file of them: not both")
+        if requirements_file is not None:
+            with open(requirements_file) as file:
+                packages = file.read().splitlines()
+        words = [word for name, value in argparse_args for word in (f"--{name}", str(value))]
+        named = [tags] if isinstance(tags, str) else list(tags or ())
+        asked = {"project": project_name, "name": task_name, "script": str(script), "tags": named}
+        origin = {"repository": repo, "branch": branch, "commit": commit}
+        needs = {"packages": packages, "python": python_version, "arguments": words}
+        here = os.getcwd()
+        return cls._of(door.ask("create", **asked, **origin, **needs, folder=here))
+
+    @classmethod
     def enqueue(cls, task: Task | str, queue_name: str | None = None) -> Task:
         """Queue a draft, or a task that was aborted or failed; without a queue, in its own."""
         return cls._of(door.ask("enqueue", task=_id(task), queue=queue_name))

@@ -1,8 +1,9 @@
 """What a project says it needs, read where it lies.
 
-In this order, the first that is there: the script's own header (PEP 723), `uv.lock`,
-`requirements.txt`, the dependencies in `pyproject.toml`; each beside the script first, then in the
-folders above it, up to the project's root.
+In this order, the first that is there: the script's own header (PEP 723), `uv.lock`, `poetry.lock`,
+`pylock.toml`, `requirements.txt`, the dependencies in `pyproject.toml`; each beside the script
+first, then in the folders above it, up to the project's root. Where none of them is, and the
+program runs already: what that has imported.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import json
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from clearflow.environment import locks
 from clearflow.errors import Refused, Usage
 
 # The regular expression of PEP 723, for the one block that it defines so far.
@@ -40,7 +42,7 @@ def collect(script: Path, root: Path) -> Needed:
     """
     if (header := _header(script)) is not None:
         return header
-    for reader in (_lock, _requirements, _project):
+    for reader in (_uv, _poetry, _pylock, _requirements, _project):
         for folder in _upwards(script.parent, root):
             found = reader(folder)
             if found is not None:
@@ -106,7 +108,7 @@ def _header(script: Path) -> Needed | None:
     return Needed(tuple(data.get("dependencies") or ()), python, script.name)
 
 
-def _lock(folder: Path) -> Needed | None:
+def _uv(folder: Path) -> Needed | None:
     if not (folder / "uv.lock").is_file():
         return None
     from uv import find_uv_bin
@@ -123,6 +125,24 @@ def _lock(folder: Path) -> Needed | None:
         said = (done.stderr.strip().splitlines() or ["uv export failed"])[0]
         raise Usage(f"{folder / 'uv.lock'} cannot be read: {said}")
     return Needed(tuple(done.stdout.splitlines()), _pinned(folder), "uv.lock")
+
+
+def _poetry(folder: Path) -> Needed | None:
+    return _locked(folder / "poetry.lock", locks.of_poetry)
+
+
+def _pylock(folder: Path) -> Needed | None:
+    return _locked(folder / "pylock.toml", locks.of_pylock)
+
+
+def _locked(file: Path, read: Callable[[Mapping[str, Any]], list[str]]) -> Needed | None:
+    if not file.is_file():
+        return None
+    try:
+        lines = read(_toml(file.read_text(errors="replace"), file))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Usage(f"{file} cannot be read: {error!r}") from None
+    return Needed(tuple(lines), _pinned(file.parent), file.name)
 
 
 def _requirements(folder: Path) -> Needed | None:

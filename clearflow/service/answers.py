@@ -6,12 +6,17 @@ here. So a task's own process needs neither Prefect nor the server's key.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from clearflow._prefect import pools, runs
 from clearflow._prefect.http import Api
+from clearflow.capture.git import clone
+from clearflow.environment.collect import Needed
 from clearflow.errors import Refused, Usage
 from clearflow.queues import drafts
 from clearflow.settings import settings
@@ -19,6 +24,7 @@ from clearflow.tasks import abort as aborting
 from clearflow.tasks import find as finding
 from clearflow.tasks import logs, script, wait
 from clearflow.tasks.find import Search
+from clearflow.tasks.script import Order, pack, submit
 from clearflow.words import lifecycle, tagging
 from clearflow.words.models import PAUSED, SCHEDULED, Run
 from clearflow.words.names import HERE
@@ -37,6 +43,7 @@ class Service:
             "describe": self._describe,
             "find": self._find,
             "clone": self._clone,
+            "create": self._create,
             "enqueue": self._enqueue,
             "dequeue": self._dequeue,
             "abort": self._abort,
@@ -148,6 +155,39 @@ class Service:
             labels=labels,
         )
         return self.describe(run)
+
+    async def _create(
+        self,
+        script: str,
+        folder: str,
+        project: str | None = None,
+        name: str | None = None,
+        tags: Sequence[str] = (),
+        arguments: Sequence[str] = (),
+        packages: Sequence[str] | None = None,
+        python: str | None = None,
+        repository: str | None = None,
+        branch: str | None = None,
+        commit: str | None = None,
+    ) -> dict[str, Any]:
+        """A draft of a script, of a working copy here or of a repository somewhere."""
+        needed = None if packages is None else Needed(tuple(packages), source="packages")
+        with TemporaryDirectory(prefix="clearflow-", ignore_cleanup_errors=True) as place:
+            root = Path(folder) if repository is None else Path(place, "repository")
+            if repository is not None:
+                await asyncio.to_thread(clone, repository, root, branch=branch, commit=commit)
+            order = Order(
+                root / script,
+                arguments=arguments,
+                project=project,
+                name=name,
+                tags=tags,
+                needed=needed,
+                python_version=python,
+            )
+            packed = await asyncio.to_thread(pack, order, Path(place, "snapshot"))
+            sending = submit(self._api, packed, by=self._by, progress=lambda done, total: None)
+            return self.describe(await sending)
 
     async def _enqueue(self, task: str, queue: str | None = None) -> dict[str, Any]:
         run = await finding.one(self._api, task)

@@ -128,10 +128,8 @@ class Local:
             self._why_not = "it is no file"
             return
         order = Order(Path(script), arguments=arguments, project=project, name=name, tags=tags)
-        folder = self._place / "snapshot"
-        folder.mkdir()
         try:
-            self._packed = scripts.pack(order, folder)
+            self._packed = scripts.pack(order, self._place / "snapshot")
         except ClearflowError as error:
             self._why_not = f"{error.message}; {error.hint}" if error.hint else error.message
 

@@ -77,7 +77,7 @@ class Packed:
 
 
 def pack(order: Order, place: Path) -> Packed:
-    """Take the script as it stands here, into the empty folder `place`; nothing is sent yet.
+    """Take the script as it stands here, into the folder `place`; nothing is sent yet.
 
     Raises Usage for a file that cannot run, Refused for one that must not travel.
     """
@@ -93,7 +93,7 @@ def pack(order: Order, place: Path) -> Packed:
     # What no machine could install is told before anything is queued.
     Recipe.of(_job(needed), prefect=False)
     root = home or _gather(order, file, place / "loose")
-    (place / "git").mkdir()
+    (place / "git").mkdir(parents=True)
     taken = snapshot.take(root, place / "git")
     _check(order, taken)
     parts = tuple(PartSent(p.path, p.commit, p.tree, p.remote) for p in taken.parts)
@@ -105,7 +105,7 @@ def pack(order: Order, place: Path) -> Packed:
 
 
 def _gather(order: Order, file: Path, place: Path) -> Path:
-    place.mkdir()
+    place.mkdir(parents=True)
     try:
         return loose.gather(file, place)
     except SyntaxError as error:
@@ -148,22 +148,23 @@ def _job(needed: Needed) -> dict[str, Any]:
 async def submit(api: Api, packed: Packed, *, by: str, progress: Progress) -> Run:
     """Send what has to travel, and queue the task at the back of its queue.
 
-    Nothing is queued before everything has arrived. Raises NotFound for a queue that does not
-    exist, Refused when there is too much to send.
+    Without a queue it becomes a draft. Nothing is queued before everything has arrived. Raises
+    NotFound for a queue that does not exist, Refused when there is too much to send.
     """
     order = packed.order
     pool = order.pool or settings().pool
-    assert order.queue is not None
-    await pools.queue(api, pool, order.queue)
+    if order.queue is not None:
+        await pools.queue(api, pool, order.queue)
+    queued = lifecycle.queued(Note(f"queued by {by}", by=by))
     job = await send(api, packed, progress)
     name = order.name or order.file.name
     found = await template(api, packed.project, name, job, pool=pool, queue=order.queue)
     return await runs.create(
         api,
         deployment_id=found,
-        write=lifecycle.queued(Note(f"queued by {by}", by=by)),
+        write=lifecycle.made(by) if order.queue is None else queued,
         name=name,
-        queue=stored(order.queue),
+        queue=stored(order.queue) if order.queue is not None else None,
         parameters={scripts.ARGUMENTS: list(order.arguments)},
         job_variables=job,
         tags=[*order.tags, *tags(packed.project, by)],

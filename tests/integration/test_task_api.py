@@ -14,7 +14,7 @@ import pytest
 
 from clearflow._prefect import runs
 from tests.support.agents import LOSING, QUICK
-from tests.support.git import Laptop
+from tests.support.git import Laptop, git
 from tests.support.waiting import wait_until_async
 
 FIRST_LINE = """
@@ -336,3 +336,129 @@ time.sleep(600)
     ended = await ask.ended(seen.task_id)
     assert ended.state.type == "CANCELLED"
     assert ended.note.text.startswith("aborted by")
+
+
+def command(site, *words: str) -> subprocess.CompletedProcess[str]:
+    """`clearflow …`, as a person types it."""
+    return subprocess.run(
+        [sys.executable, "-m", "clearflow", *words],
+        env={**site.env, "CLEARFLOW_POOL": site.pool},
+        capture_output=True,
+        text=True,
+    )
+
+
+async def test_a_draft_of_a_script_is_made_changed_and_queued_by_commands(site, ask, laptop):
+    site.agent("q")
+    script = laptop.root / "train.py"
+    script.write_text(ARGPARSE)
+    made = command(site, "task", "create", str(script), "--name", "drafted", "--", "--lr", "3")
+    assert made.returncode == 0, made.stderr
+    assert await ask.status(made.stdout.strip()) == "draft"
+    changed = ["-p", "Args/fast=true", "-p", 'Args/names=["z"]', "--queue", "q", "--json"]
+    cloned = command(site, "task", "clone", made.stdout.strip()[:8], "--name", "copy", *changed)
+    assert cloned.returncode == 0, cloned.stderr
+    seen = json.loads(cloned.stdout)
+    assert (seen["name"], seen["status"]) == ("copy", "queued")
+    assert (await ask.ended(seen["id"])).state.type == "COMPLETED", await ask.report(seen["id"])
+    assert await lines(ask, seen["id"]) == ["args 3.0 ['z'] True"]
+    words = ["--name", "new name", "--tag", "kept", "--comment", "the best", "--json"]
+    named = json.loads(command(site, "task", "set", seen["id"], *words).stdout)
+    assert (named["name"], named["tags"], named["comment"]) == ("new name", ["kept"], "the best")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["clone", "beefbeef"], 3, "no task has an id that starts with 'beefbeef'"),
+        (["set", "beefbeef"], 2, "nothing to change"),
+        (["set", "beefbeef", "-p", "lr"], 2, "'lr' is not NAME=VALUE"),
+        (["create", "nowhere.py"], 2, "there is no file nowhere.py"),
+    ],
+)
+def test_what_cannot_be_cloned_changed_or_made_is_told_in_one_line(site, words, code, said):
+    done = command(site, "task", *words)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_task_is_created_from_a_repository(site, ask, laptop):
+    site.agent("q")
+    laptop.write("inner/far.py", b"import sys\nprint('far', sys.argv[1:])\n")
+    laptop.save()
+    laptop.push()
+    url = git(laptop.root, "remote", "get-url", "origin")
+    code = (
+        f"task = Task.create('Far', 'far', repo={url!r}, script='inner/far.py',"
+        " argparse_args=[('lr', 0.1)], packages=[], tags='made')\n"
+        "task.enqueue(task, 'q')\n"
+        "print(json.dumps([task.id, task.status, task.get_tags(), task.get_project_name()]))"
+    )
+    task, status, tags, project = ask_task(site, code)
+    assert (status in {"queued", "starting", "running"}, tags, project) == (True, ["made"], "Far")
+    assert (await ask.ended(task)).state.type == "COMPLETED", await ask.report(task)
+    assert await lines(ask, task) == ["far ['--lr', '0.1']"]
+
+
+def test_tasks_are_found_and_described(site, laptop):
+    code = """
+made = []
+for number, tags in enumerate([["a"], ["a", "b"], ["c"]]):
+    task = Task.create("Found", f"model {number}", script=SCRIPT, packages=[], tags=tags)
+    task.set_parameters({"General/lr": number, "Args/x": None})
+    task.set_user_properties(accuracy=number / 2)
+    task.set_progress(10 * number)
+    made.append(task.id)
+names = lambda tasks: [task.name for task in tasks]
+get = lambda **more: names(Task.get_tasks(project_name="Found", **more))
+found = Task.get_task(project_name="Found", task_name="model 1")
+print(json.dumps({
+    "all": get(),
+    "regex": get(task_name="[12]$"),
+    "any": get(tags=["b", "c"]),
+    "every": get(tags=["__$all", "a", "b"]),
+    "not": get(tags=["a", "-b"]),
+    "drafts": get(task_filter={"status": ["created"]}),
+    "none": get(task_filter={"status": ["completed"]}),
+    "latest": Task.get_task(project_name="Found").name,
+    "ids": names(Task.get_tasks(task_ids=made[:2])),
+    "one": [found.get_parameters(), found.get_parameter("lr", cast=True),
+            found.get_user_properties(), found.get_progress()],
+}))
+""".replace("SCRIPT", repr(str(laptop.root / "helper.py")))
+    found = ask_task(site, code)
+    assert found == {
+        "all": ["model 2", "model 1", "model 0"],
+        "regex": ["model 2", "model 1"],
+        "any": ["model 2", "model 1"],
+        "every": ["model 1"],
+        "not": ["model 0"],
+        "drafts": ["model 2", "model 1", "model 0"],
+        "none": [],
+        "latest": "model 2",
+        "ids": ["model 0", "model 1"],
+        "one": [{"General/lr": "1", "Args/x": ""}, 1, {"accuracy": 0.5}, 10],
+    }
+
+
+def test_a_task_that_nobody_runs_can_be_ended_and_deleted(site, laptop):
+    code = """
+from clearflow.errors import NotFound, Refused
+task = Task.create("Ends", script=SCRIPT, packages=[])
+task.mark_failed("a bad idea")
+said = [task.status, task._see()["reason"]]
+task.delete()
+try:
+    task.status
+except NotFound:
+    said.append("gone")
+try:
+    Task.get_task(project_name="Ends")
+except NotFound as error:
+    said.append(error.message)
+print(json.dumps(said))
+""".replace("SCRIPT", repr(str(laptop.root / "helper.py")))
+    status, reason, gone, message = ask_task(site, code)
+    assert (status, gone, message) == ("failed", "gone", "there is no task of project 'Ends'")
+    assert "a bad idea" in reason
