@@ -9,7 +9,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import herd, idle_agent, long_queue, loss, start_latency, throughput
+from benchmarks import (
+    client,
+    environment,
+    herd,
+    idle_agent,
+    long_queue,
+    loss,
+    script_start,
+    snapshot,
+    start_latency,
+    throughput,
+)
 from benchmarks.bench import Report, markdown
 
 FULL: dict[str, Callable[[], Report]] = {
@@ -19,6 +30,10 @@ FULL: dict[str, Callable[[], Report]] = {
     "idle_agent": idle_agent.run,
     "loss": loss.run,
     "herd": herd.run,
+    "script_start": script_start.run,
+    "client": client.run,
+    "snapshot": snapshot.run,
+    "environment": environment.run,
 }
 QUICK: dict[str, Callable[[], Report]] = {
     "start_latency": lambda: start_latency.run(5),
@@ -27,6 +42,10 @@ QUICK: dict[str, Callable[[], Report]] = {
     "idle_agent": lambda: idle_agent.run(60.0),
     "loss": lambda: loss.run(1),
     "herd": lambda: herd.run(50, 2),
+    "script_start": lambda: script_start.run(5),
+    "client": lambda: client.run(5),
+    "snapshot": lambda: snapshot.run(2, 500, 5),
+    "environment": lambda: environment.run(1),
 }
 
 
@@ -45,6 +64,8 @@ def main() -> int:
         print(f"{name} …", file=sys.stderr, flush=True)
         reports.append(chosen[name]())
         loads[name] = (before, os.getloadavg()[0])
+        for row in reports[-1].rows:
+            print(f"  {row.what}: {row.measured}", file=sys.stderr, flush=True)
     print(markdown(reports))
     print()
     print(f"{os.cpu_count()} processors; load average before and after:", end=" ")

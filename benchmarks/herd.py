@@ -26,6 +26,7 @@ from clearflow.agent.loop import Agent
 from clearflow.agent.options import AgentOptions
 from clearflow.clock import parse
 from clearflow.runtimes.rundir import RunDir
+from clearflow.settings import settings
 from clearflow.words.models import Machine
 
 _WINDOW = 3.0
@@ -124,8 +125,10 @@ async def _herd(made: Bench, count: int) -> AsyncIterator[list[float]]:
             timeout=600,
             what="all agents to serve",
         )
-        before = -1
-        while before != len(asks):  # until nobody asks any more because it has just come
+        # Until they ask no more often than idle agents do: those that have just come ask at once.
+        idle = 5 * count / settings().idle_ask
+        before = -count
+        while len(asks) - before > 1.5 * idle:
             before = len(asks)
             await asyncio.sleep(5)
         yield asks

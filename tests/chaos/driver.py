@@ -25,7 +25,9 @@ from clearflow._prefect import pools, runs
 from clearflow._prefect.connection import Connection
 from clearflow._prefect.http import Api
 from clearflow._prefect.template import base_job_template
-from clearflow.words import lifecycle
+from clearflow.tasks import script
+from clearflow.tasks.script import Order
+from clearflow.words import lifecycle, scripts
 from clearflow.words.models import FINAL, State
 from clearflow.words.notes import Note
 from tests.chaos import referee
@@ -158,20 +160,40 @@ class Chaos:
     async def _enqueue(self) -> list[str]:
         ask = Client(self.site, self.api)
         await pools.create_queue(self.api, self.site.pool, "q")
-        job = {"exclusive": True} if self.plan.exclusive else {}
-        deployment = await ask.deploy("beating.py:beats", "q", path=HERE, **job)
+        job: dict[str, Any] = {"exclusive": True} if self.plan.exclusive else {}
+        if self.plan.scripts:
+            job |= await self._sent()
+            template = await script.template(
+                self.api, None, "beats", job, pool=self.site.pool, queue="q"
+            )
+        else:
+            template = (await ask.deploy("beating.py:beats", "q", path=HERE, **job))["id"]
         self.note("queueing")
         created: list[str] = []
         for seconds in self.plan.seconds():
             run = await runs.create(
                 self.api,
-                deployment_id=deployment["id"],
+                deployment_id=template,
                 write=lifecycle.queued(Note("queued by chaos", by="chaos")),
                 queue="q",
-                parameters={"folder": str(self.beats), "seconds": seconds},
+                parameters=self._parameters(seconds),
+                job_variables=job,
             )
             created.append(run.id)
         return created
+
+    def _parameters(self, seconds: float) -> dict[str, Any]:
+        if self.plan.scripts:
+            return {scripts.ARGUMENTS: [str(self.beats), str(seconds)]}
+        return {"folder": str(self.beats), "seconds": seconds}
+
+    async def _sent(self) -> dict[str, Any]:
+        """The script, from a folder in which there is nothing else."""
+        folder = self.outcome.folder / "laptop"
+        folder.mkdir()
+        file = Path(shutil.copy(HERE / "beating_script.py", folder / "beats.py"))
+        packed = await asyncio.to_thread(script.pack, Order(file), folder / "snapshot")
+        return await script.send(self.api, packed, progress=lambda done, total: None)
 
     # -- faults ------------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ class Plan:
     postgres: bool = False
     exclusive: bool = False
     fence: bool = True
+    scripts: bool = False
     minutes: float = 10.0
 
     @property
@@ -110,5 +111,6 @@ def arguments() -> Plan:
     parser.add_argument(
         "--exclusive", action="store_true", help="exclusive tasks, and cuts beyond the silence"
     )
+    parser.add_argument("--scripts", action="store_true", help="scripts instead of flows")
     parser.add_argument("--no-fence", dest="fence", action="store_false")
     return Plan(**vars(parser.parse_args()))

@@ -84,6 +84,43 @@ def project_name(project: Path) -> str:
     return git(project, "remote", "get-url", "origin").rpartition("/")[2].removesuffix(".git")
 
 
+async def test_the_servers_key_is_nowhere_in_a_task(site, ask, project, tmp_path):
+    canary = "canary-0123456789abcdef"
+    site.agent("q", env={"PREFECT_API_KEY": canary})
+    (project / "train.py").write_text(
+        "import os, sys, time\n"
+        "from clearflow import Task\n"
+        "print(dict(os.environ), Task.current_task().name, flush=True)\n"
+        "while not os.path.exists(sys.argv[1]):\n    time.sleep(0.05)\n"
+    )
+    go = tmp_path / "go"
+    task = queued(run(site, project, "train.py", "--queue", "q", "--", str(go)))
+    printed = await ask.until_printed(task, "CLEARFLOW_TASK_ID")
+    child = _process_of(str(go))
+    places = [child / "environ", child / "cmdline", *_all_below(site.folder / "home")]
+    assert canary not in "".join(map(_text, places))
+    assert canary not in "".join(printed)
+    go.touch()
+    assert (await ask.ended(task)).state.type == "COMPLETED"
+
+
+def _process_of(word: str) -> Path:
+    (found,) = [p for p in Path("/proc").glob("[0-9]*") if word in _text(p / "cmdline")]
+    return found
+
+
+def _all_below(folder: Path) -> list[Path]:
+    return list(folder.rglob("*"))
+
+
+def _text(file: Path) -> str:
+    """What a file holds, if it is one that can be read."""
+    try:
+        return file.read_bytes().decode(errors="replace") if not file.is_dir() else ""
+    except OSError:
+        return ""
+
+
 async def test_it_starts_in_the_folder_the_user_stands_in(site, ask, project):
     site.agent("q")
     (project / "data/look.py").write_text("print(open('numbers.txt').read().strip())\n")

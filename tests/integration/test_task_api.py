@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from clearflow._prefect import runs
+from clearflow._prefect import pools, runs
 from tests.support.agents import LOSING, QUICK
 from tests.support.git import Laptop, git
 from tests.support.waiting import wait_until_async
@@ -187,8 +188,10 @@ async def lines(ask, task: str) -> list[str]:
 
 
 async def test_the_first_line_sends_the_rest_of_the_script_away(site, ask, laptop):
-    site.agent("q")
+    await pools.create_queue(ask.api, site.pool, "q")
     task, out, err = run(site, laptop, FIRST_LINE)
+    shutil.rmtree(laptop.root)  # the agent shares nothing with it but the server
+    site.agent("q")
     assert out == "before True\n"
     assert f"clearflow: task {task} waits in q: http" in err
     ended = await ask.ended(task)
@@ -200,8 +203,10 @@ async def test_the_first_line_sends_the_rest_of_the_script_away(site, ask, lapto
 
 
 async def test_in_the_middle_of_a_loop_the_script_starts_again_there(site, ask, laptop):
-    site.agent("q")
+    await pools.create_queue(ask.api, site.pool, "q")
     task, out, _ = run(site, laptop, MIDDLE)
+    shutil.rmtree(laptop.root)
+    site.agent("q")
     assert out == "epoch 0 here 0.5\n"
     ended = await ask.ended(task)
     assert ended.state.type == "COMPLETED", await ask.report(task)
@@ -211,9 +216,11 @@ async def test_in_the_middle_of_a_loop_the_script_starts_again_there(site, ask, 
 
 
 async def test_never_locally(site, ask, laptop):
-    site.agent("q")
+    await pools.create_queue(ask.api, site.pool, "q")
     (laptop.root / "train.py").write_text(FIRST_LINE)
     task = sent(site, laptop, "far")
+    shutil.rmtree(laptop.root)
+    site.agent("q")
     assert (await ask.ended(task)).state.type == "COMPLETED", await ask.report(task)
     assert await lines(ask, task) == ["before False", "trained 42 far True"]
 
