@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import select
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from clearflow._prefect import claims, logs, pools, runs
 from clearflow._prefect.http import Api
+from clearflow.apps.quickstart import project
 from clearflow.capture.owner import owner
 from clearflow.cli.output import print_json, say
 from clearflow.cli.stage import Stage
@@ -23,6 +25,7 @@ from clearflow.errors import ClearflowError
 from clearflow.queues import moves
 from clearflow.queues.line import Spot, Where
 from clearflow.settings import settings
+from clearflow.tasks.script import Order, pack, submit
 from clearflow.words.models import Run
 
 if TYPE_CHECKING:
@@ -50,12 +53,15 @@ class Training:
     accuracy: float | None = None
     lines: int = 0
     last: str = ""
+    reproduced: bool = False
 
     def take_in(self, run: Run, now: datetime) -> None:
         self.status = run.status(now)
         self.agent = run.note.agent or self.agent
         self.started = run.started
         self.reason = run.note.text
+        accuracy = run.labels.get("clearflow.property.accuracy")
+        self.accuracy = float(accuracy) if accuracy is not None else None
         if run.started and run.ended:
             self.seconds = (run.ended - run.started).total_seconds()
 
@@ -119,34 +125,29 @@ class Play:
                 await claims.abort(api, self.first.id, owner())
                 ended = lambda: all(t.status in _ENDED for t in self.trainings)  # noqa: E731
                 await self._until(api, show, ended, "all trainings to end")
-                await self._accuracies(api)
                 # The last lines of a console come a moment after the end.
                 await self._look(api, show)
 
     def enqueue(self) -> None:
         """All trainings into the queue, before anybody serves it."""
-        # Prefect is imported here and no earlier: its settings are those of the stage now.
-        from clearflow.apps.quickstart import training
-        from clearflow.client.flows import enqueue
+        script = project.make(self.stage.home / "project")
+        step("git diff --stat", "digits.py, with a line that nobody has committed")
+        self.stage.ask(lambda api: self._send(api, script))
 
+    async def _send(self, api: Api, script: Path) -> list[str]:
         queue = self.stage.queue
-        for each in self.trainings:
-            task = enqueue(
-                training.train,
-                queue=queue,
-                parameters=dict(each.parameters),
-                project=PROJECT,
-                name=each.name,
-                job_variables={
-                    "requirements": training.REQUIREMENTS,
-                    # Two trainings at once: one that takes all processors slows both down.
-                    "env": {"OMP_NUM_THREADS": "1"},
-                },
-            )
-            each.id = task.id
-            self.stage.tasks.append(each.id)
-            given = ", ".join(f"{k}={v}" for k, v in each.parameters.items())
-            step(f'enqueue(train, queue="{queue}", …)', f"{each.name}: {given}")
+        order = Order(script, queue, project=PROJECT)
+        with TemporaryDirectory(dir=self.stage.home) as place:
+            packed = await asyncio.to_thread(pack, order, Path(place))
+            for each in self.trainings:
+                words = [f"--{k}={v}" for k, v in each.parameters.items()]
+                its = replace(packed, order=replace(order, name=each.name, arguments=words))
+                run = await submit(api, its, by=owner(), progress=lambda done, total: None)
+                each.id = run.id
+                self.stage.tasks.append(each.id)
+                said = f"clearflow task run digits.py --queue {queue} -- {' '.join(words)}"
+                step(said, each.name)
+        return self.stage.tasks
 
     async def _move(self, api: Api, show: Show) -> None:
         await self._look(api, show)
@@ -195,15 +196,9 @@ class Play:
                     continue
                 if line.logger == "console":
                     training.last = line.message
+                    training.reproduced |= line.message == project.UNCOMMITTED
                 show.line(f"{training.name:<10} | {line.message}")
         show.refresh()
-
-    async def _accuracies(self, api: Api) -> None:
-        asked = {"artifacts": {"flow_run_id": {"any_": [t.id for t in self.trainings]}}}
-        for artifact in await api.post("/artifacts/filter", asked):
-            training = next(t for t in self.trainings if t.id == artifact["flow_run_id"])
-            with contextlib.suppress(KeyError, ValueError, TypeError, IndexError):
-                training.accuracy = float(json.loads(artifact["data"])[0]["accuracy"])
 
     def complaints(self) -> list[str]:
         """What did not go as it should have."""
@@ -211,6 +206,8 @@ class Play:
         for each in self.trainings[1:]:
             if each.status != "completed" or each.accuracy is None:
                 found.append(f"{each.name} has {each.status}: {each.reason}")
+            elif not each.reproduced:
+                found.append(f"{each.name} ran without the line that nobody has committed")
         if self.first.status != "aborted":
             found.append(f"{self.first.name} was to be aborted and has {self.first.status}")
         if not self.behind:

@@ -79,13 +79,14 @@ def test_on_a_machine_with_nothing(newcomer):
     for command in (
         "$ clearflow up ",
         "$ clearflow agent start --queue cpu",
-        "$ enqueue(train, queue=",
+        "$ clearflow task run digits.py --queue cpu -- --loss=",
         "$ clearflow queue move ",
         "$ clearflow task abort ",
     ):
         assert command in talk
     assert "Building the environment" in talk
     assert "| epoch " in talk, "the console is shown as it comes"
+    assert "| this line is in no commit" in talk
     assert not left_in(newcomer)
     assert not Path(newcomer["PREFECT_HOME"]).exists()
     assert not Path(newcomer["CLEARFLOW_HOME"]).exists()
