@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from clearflow.capture import secrets
 from clearflow.capture.git import attempt, elsewhere, git, without_credentials
+from clearflow.errors import Refused
 
 SETTINGS = (
     "core.compression=1",  # it is sent once: speed counts, not the last percent
@@ -28,6 +30,7 @@ _ADDRESSES = ("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL")
 _DATES = ("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE")
 REF = "refs/heads/snapshot"
 _GITLINK = "160000"
+MOST = 500_000_000  # bytes of new and changed files, before they are compressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,12 @@ class Snapshot:
     """A working copy: the whole first, then its submodules, outer ones before inner ones.
 
     `forbidden` are new files that look like secrets: they are in it, and must not be sent unless
-    somebody named them.
+    somebody named them. `largest` names the largest file that is new or changed, with its size.
     """
 
     parts: tuple[Part, ...]
     forbidden: tuple[str, ...]
+    largest: str = ""
 
     @property
     def commit(self) -> str:
@@ -77,12 +81,34 @@ def root_of(folder: Path) -> Path | None:
 def take(root: Path, place: Path) -> Snapshot:
     """Take a snapshot of the working copy at `root`; `place` is an empty folder to work in.
 
-    The bundles are in `place`. Raises GitFailed with git's words.
+    The bundles are in `place`. Raises GitFailed with git's words, Refused when new and changed
+    files are larger than MOST together.
     """
+    largest = _checked(root)
     taken = list(_take(root, "", place))
     parts = tuple(part for part, _ in reversed(taken))
     forbidden = tuple(name for _, names in reversed(taken) for name in names)
-    return Snapshot(parts, forbidden)
+    return Snapshot(parts, forbidden, largest)
+
+
+def _checked(root: Path) -> str:
+    """The largest new or changed file, with its size. Reading gigabytes first would take long."""
+    words = ("ls-files", "-z", "--modified", "--others", "--exclude-standard")
+    sizes: dict[str, int] = {}
+    for name in git(*words, cwd=root).split("\0"):
+        with suppress(OSError):
+            if name:
+                sizes[name] = (root / name).lstat().st_size
+    if not sizes:
+        return ""
+    name = max(sizes, key=lambda each: sizes[each])
+    largest = f"{name} ({sizes[name] / 1e6:,.1f} MB)"
+    if sum(sizes.values()) > MOST:
+        raise Refused(
+            f"{largest} is too much to send with the code",
+            hint="list large data in .gitignore",
+        )
+    return largest
 
 
 def _take(root: Path, path: str, place: Path) -> Iterator[tuple[Part, list[str]]]:
@@ -91,16 +117,18 @@ def _take(root: Path, path: str, place: Path) -> Iterator[tuple[Part, list[str]]
     git("init", "-q", "--bare", str(store), cwd=place)
     env = _objects(root, store) | {"GIT_INDEX_FILE": str(store / "index")}
     _copy_index(root, store / "index", env)
-    git("add", "--all", "--", ".", cwd=root, env=env, settings=SETTINGS)
+    unborn = list(_unborn(root, env))
+    others = [f":(exclude,literal){name}" for name in unborn]
+    git("add", "--all", "--", ".", *others, cwd=root, env=env, settings=SETTINGS)
+    nested = [*_nested(root, env), *unborn]
     inside = {}
-    for name in list(_nested(root, env)):
+    for name in nested:
         inner = f"{path}/{name}" if path else name
         for part, names in _take(root / name, inner, place):
             inside[part.path] = part.commit
             yield part, names
     said = "".join(
-        f"{_GITLINK} {inside[f'{path}/{name}' if path else name]}\t{name}\0"
-        for name in _nested(root, env)
+        f"{_GITLINK} {inside[f'{path}/{name}' if path else name]}\t{name}\0" for name in nested
     )
     if said:
         git("update-index", "-z", "--index-info", cwd=root, env=env, given=said)
@@ -157,6 +185,15 @@ def _nested(root: Path, env: dict[str, str]) -> Iterator[str]:
             name = rest.partition("\t")[2]
             if (root / name / ".git").exists():
                 yield name
+
+
+def _unborn(root: Path, env: dict[str, str]) -> Iterator[str]:
+    """Repositories lying in this one that have no commit yet: git adds no others of them."""
+    words = ("ls-files", "-z", "--others", "--exclude-standard")
+    for name in git(*words, cwd=root, env=env).split("\0"):
+        place = root / name
+        if name.endswith("/") and (place / ".git").exists() and _head(place) is None:
+            yield name.rstrip("/")
 
 
 def _head(root: Path) -> str | None:

@@ -180,7 +180,13 @@ async def send(api: Api, packed: Packed, progress: Progress) -> dict[str, Any]:
     parts = []
     for part, taken in zip(packed.script.parts, packed.snapshot.parts, strict=True):
         if taken.bundle is not None:
-            part = replace(part, pieces=(await blobs.put(api, taken.bundle, progress)).pieces)
+            try:
+                blob = await blobs.put(api, taken.bundle, progress)
+            except Refused as error:
+                largest = packed.snapshot.largest
+                hint = f"the largest new file is {largest}; {error.hint}" if largest else error.hint
+                raise Refused(error.message, hint=hint) from None
+            part = replace(part, pieces=blob.pieces)
         parts.append(part)
     job = _job(packed.needed) | {scripts.KEY: replace(packed.script, parts=tuple(parts)).dump()}
     if packed.order.max_attempts is not None:

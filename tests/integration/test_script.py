@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -209,6 +210,8 @@ async def test_a_lost_script_starts_again(site, ask, project, tmp_path):
         (["secret.py", "--queue", "q"], 5, ".env"),
         (["train.py", "--queue", "q", "--requirements", "none.txt"], 2, "none.txt"),
         (["train.py", "--queue", "q", "--python", "three"], 2, "three"),
+        (["huge.py", "--queue", "q"], 5, "weights.bin (2,000.0 MB) is too much to send"),
+        (["large.py", "--queue", "q"], 5, "the largest new file is weights.bin (20.0 MB)"),
     ],
 )
 async def test_bad_input_is_told_before_anything_is_queued(site, ask, project, words, code, said):
@@ -216,9 +219,73 @@ async def test_bad_input_is_told_before_anything_is_queued(site, ask, project, w
     (project / "secret.py").write_text("")
     if words[0] == "secret.py":
         (project / ".env").write_text("TOKEN=1")
+    for name, size in (("huge.py", 2_000_000_000), ("large.py", 20_000_000)):
+        (project / name).write_text("")
+        if words[0] == name:
+            with (project / "weights.bin").open("wb") as weights:
+                weights.write(os.urandom(20_000_000))
+                weights.truncate(size)
     done = run(site, project, *words)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     found = await ask.api.post("/flow_runs/count", {"work_pools": {"name": {"any_": [site.pool]}}})
     assert found == 0
+
+
+@pytest.mark.parametrize(
+    ("program", "end", "said"),
+    [
+        ("import os, shutil; shutil.rmtree(os.getcwd()); print('gone')", "COMPLETED", "gone"),
+        ("import os; os.chdir('/'); print('elsewhere')", "COMPLETED", "elsewhere"),
+        ("open('train.py', 'w').write('x'); print('changed')", "COMPLETED", "changed"),
+        ("import os; print('short', flush=True); os._exit(4)", "FAILED", "short"),
+        ("import os; print('alone', flush=True); os.kill(os.getpid(), 9)", "CRASHED", "alone"),
+    ],
+)
+async def test_a_script_that_is_unkind_to_its_folder_or_itself(
+    site, ask, project, program, end, said
+):
+    site.agent("q")
+    (project / "unkind.py").write_text(f"{program}\n")
+    task = queued(run(site, project, "unkind.py", "--queue", "q"))
+    assert (await ask.ended(task)).state.type == end, await ask.report(task)
+    assert said in await lines(ask, task)
+    # The mirror that later tasks start from is as it was.
+    (project / "unkind.py").write_text("print('fine')\n")
+    task = queued(run(site, project, "unkind.py", "--queue", "q"))
+    assert (await ask.ended(task)).state.type == "COMPLETED", await ask.report(task)
+
+
+@pytest.mark.parametrize("state", ["detached", "merging", "pointer", "nested", "bare submodule"])
+async def test_any_state_of_a_repository_is_taken_as_it_is(site, ask, project, state):
+    (project / "train.py").write_text("import os\nprint(sorted(os.listdir('data')))\n")
+    git(project, "add", ".")
+    git(project, "commit", "-qm", "second")
+    if state == "detached":
+        git(project, "checkout", "-q", "--detach", "HEAD")
+    elif state == "merging":
+        git(project, "checkout", "-qb", "other", "HEAD~1")
+        (project / "data/numbers.txt").write_text("4\n")
+        git(project, "commit", "-qam", "other")
+        git(project, "merge", "-q", "--no-commit", "--no-ff", "-")
+    elif state == "pointer":
+        pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"
+        (project / "data/weights.bin").write_text(pointer)
+        (project / ".gitattributes").write_text("*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    elif state == "nested":
+        (project / "data/inner").mkdir()
+        git(project / "data/inner", "init", "-q")
+        (project / "data/inner/file").write_text("x")
+    else:
+        (project / ".gitmodules").write_text('[submodule "s"]\n\tpath = data/s\n\turl = ../s\n')
+        gone = "160000,0123456789012345678901234567890123456789,data/s"
+        git(project, "update-index", "--add", "--cacheinfo", gone)
+        git(project, "commit", "-qm", "a submodule that nobody has checked out")
+    site.agent("q")
+    task = queued(run(site, project, "train.py", "--queue", "q"))
+    assert (await ask.ended(task)).state.type == "COMPLETED", await ask.report(task)
+    found = (await lines(ask, task))[-1]
+    assert "numbers.txt" in found
+    assert ("weights.bin" in found) == (state == "pointer")
+    assert ("inner" in found) == (state == "nested")
