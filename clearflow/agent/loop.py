@@ -81,6 +81,7 @@ class Agent:
                 self.heart.keep_sweeping(),
                 self._keep_record(),
                 self._keep_asking(),
+                self._leave_in_time(),
             )
         ]
         over = asyncio.create_task(self._over.wait())
@@ -143,11 +144,22 @@ class Agent:
             self.say(f"agent {self.name} is {status}")
             self._changed.set()
 
-    async def _drain(self) -> None:
+    async def _leave_in_time(self) -> None:
+        """On a machine that is taken away at a known time: be gone before, with nothing left."""
+        hours = self.options.max_hours
+        if hours is not None:
+            # What runs has the time of a drain to end by itself, and then some to be given back.
+            drain = min(settings().drain, hours * 3600 / 10)
+            await asyncio.sleep(hours * 3600 - drain)
+            self.say(f"this machine is there for {hours:g} h: no more tasks")
+            await self._drain(drain / 2)
+        await asyncio.Event().wait()
+
+    async def _drain(self, patience: float | None = None) -> None:
         self._become("draining")
         self._empty_handed()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(settings().drain):
+            async with asyncio.timeout(settings().drain if patience is None else patience):
                 await self._empty.wait()
         await self._stop()
 

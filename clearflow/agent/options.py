@@ -18,7 +18,9 @@ class AgentOptions:
     """What `clearflow agent start` was told.
 
     `queues` in order of preference; with `fairness` in turn. `gpus` are the ids the agent may
-    hand out, None for all it finds. `idle_timeout` in seconds, None to stay.
+    hand out, None for all it finds. `idle_timeout` in seconds, None to stay. `max_hours` is how
+    long this machine is there: the agent is gone by then, and no task with it. With
+    `own_environment` tasks run with the agent's interpreter and packages, whatever they ask for.
     """
 
     pool: str = "clearflow"
@@ -29,6 +31,8 @@ class AgentOptions:
     fairness: bool = False
     services: bool = False
     idle_timeout: float | None = None
+    max_hours: float | None = None
+    own_environment: bool = False
     create_queues: bool = False
     runtimes: tuple[str, ...] = field(default=("process",))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -211,13 +211,18 @@ class Taker:
                 k: deployment.get(k)
                 for k in ("entrypoint", "path", "pull_steps", "storage_document_id")
             },
-            variables=variables,
+            variables=self._as_it_runs_here(variables),
             gpus=slots.pick_gpus(self.machine, used, needs),
             queue_limit=self.lines[queue].queue.limit,
             pool_limit=self.pool.get("concurrency_limit"),
             claimed_at=claimed_at,
         )
         return await self._launch(run, job)
+
+    def _as_it_runs_here(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """What a task asks for, but for the environment where it gets the agent's."""
+        left_out = {"requirements", "python_version"} if self.options.own_environment else set()
+        return {k: v for k, v in variables.items() if k not in left_out}
 
     async def _launch(self, run: Run, job: Job) -> bool:
         try:

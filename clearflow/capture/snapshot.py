@@ -168,7 +168,8 @@ def _copy_index(root: Path, index: Path, env: dict[str, str]) -> None:
     theirs = _path(root, "index")
     if not theirs.exists():
         return
-    shutil.copyfile(theirs, index)
+    # With its time: a file that was changed in the same moment as the index is compared by content.
+    shutil.copy2(theirs, index)
     # Files that the user told git not to look at have changed all the same.
     listed = git("ls-files", "-v", "-z", cwd=root, env=env)
     unseen = "\0".join(entry[2:] for entry in listed.split("\0") if entry[:1].islower())

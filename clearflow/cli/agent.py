@@ -56,6 +56,14 @@ def start(
     idle_timeout: Annotated[
         float | None, typer.Option(help="Exit after so many seconds without a task.", min=0)
     ] = None,
+    max_hours: Annotated[
+        float | None,
+        typer.Option(help="Be gone after so long, and give back what runs then.", min=0),
+    ] = None,
+    own_environment: Annotated[
+        bool,
+        typer.Option("--own-environment", help="Run tasks with the packages that are here."),
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
     create_queue: Annotated[
         bool, typer.Option("--create-queue", help="Make queues that do not exist.")
@@ -81,6 +89,8 @@ def start(
         fairness=order_fairness,
         services=services_mode,
         idle_timeout=idle_timeout,
+        max_hours=max_hours,
+        own_environment=own_environment,
         create_queues=create_queue,
     )
     if detach:

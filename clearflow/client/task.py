@@ -9,21 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from clearflow.client import arguments, door, session
-from clearflow.client.values import Values
+from clearflow.client.tasks import Tasks, status_word
 from clearflow.errors import ClearflowError, Usage
 from clearflow.words import parameters
 from clearflow.words.environ import TASK
 
-_STATUSES = {
-    "created": "draft",
-    "in_progress": "running",
-    "stopped": "aborted",
-    "closed": "completed",
-    "pending": "queued",
-}
 
-
-class Task(Values):
+class Task(Tasks):
     """A task by its id, which stays with it wherever it goes.
 
     What it tells is asked of the server at that moment.
@@ -31,10 +23,6 @@ class Task(Values):
 
     _current: ClassVar[Task | None] = None
     _lock: ClassVar[Any] = threading.RLock()
-
-    def __init__(self, id: str, name: str = "") -> None:
-        super().__init__(id)
-        self._title = name
 
     def __repr__(self) -> str:
         return f"Task({self.id!r}, {self._title!r})"
@@ -44,10 +32,6 @@ class Task(Values):
 
     def __hash__(self) -> int:
         return hash(self.id)
-
-    @classmethod
-    def _of(cls, seen: Mapping[str, Any]) -> Task:
-        return cls(seen["id"], seen["name"])
 
     # -- the task of this program -------------------------------------------------------------
 
@@ -170,129 +154,6 @@ class Task(Values):
                 session.end("completed", "")
                 type(self)._current = None
 
-    # -- other tasks --------------------------------------------------------------------------
-
-    @classmethod
-    def get_task(
-        cls,
-        task_id: str | None = None,
-        project_name: str | None = None,
-        task_name: str | None = None,
-        tags: str | Sequence[str] | None = None,
-    ) -> Task:
-        """A task by its id, or the latest that fits. `task_name` is the whole name.
-
-        `tags` are any of them; `__$all`, `__$any`, `__$not` and a minus sign as in ClearML.
-        Raises NotFound when there is none.
-        """
-        if task_id is not None:
-            return cls._of(door.ask("describe", task=task_id))
-        from clearflow.errors import NotFound
-
-        named = [tags] if isinstance(tags, str) else list(tags or ())
-        found = door.ask("find", project=project_name, name=task_name, tags=named, limit=1)
-        if not found:
-            asked = {"project": project_name, "name": task_name, "tags": named or None}
-            words = ", ".join(f"{k} {v!r}" for k, v in asked.items() if v is not None)
-            raise NotFound(f"there is no task of {words}" if words else "there is no task")
-        return cls._of(found[0])
-
-    @classmethod
-    def get_tasks(
-        cls,
-        task_ids: Sequence[str] | None = None,
-        project_name: str | None = None,
-        task_name: str | None = None,
-        tags: str | Sequence[str] | None = None,
-        task_filter: Mapping[str, Any] | None = None,
-    ) -> list[Task]:
-        """All tasks that fit, the latest first. `task_name` is a regular expression.
-
-        `task_filter` may have `status` (a list of words) and `user`.
-        """
-        more = dict(task_filter or {})
-        asked: dict[str, Any] = {"ids": None if task_ids is None else list(task_ids)}
-        if task_ids is None:
-            statuses = [_status(s) for s in more.pop("status", None) or ()]
-            asked.update(project=project_name, pattern=task_name, statuses=statuses)
-            asked["tags"] = [tags] if isinstance(tags, str) else list(tags or ())
-            asked["user"] = more.pop("user", None)
-        if more:
-            raise Usage(f"task_filter knows status and user, and not {', '.join(sorted(more))}")
-        return [cls._of(seen) for seen in door.ask("find", **asked)]
-
-    @classmethod
-    def clone(
-        cls,
-        source_task: Task | str | None = None,
-        name: str | None = None,
-        comment: str | None = None,
-        parent: str | None = None,
-        project: str | None = None,
-    ) -> Task:
-        """A draft with the code, environment and parameters of a task, whatever that one does."""
-        source = source_task if source_task is not None else cls.current_task()
-        if source is None:
-            raise Usage("clone which task?")
-        asked = {"name": name, "comment": comment, "parent": parent, "project": project}
-        return cls._of(door.ask("clone", task=_id(source), **asked))
-
-    @classmethod
-    def create(
-        cls,
-        project_name: str | None = None,
-        task_name: str | None = None,
-        *,
-        script: str,
-        repo: str | None = None,
-        branch: str | None = None,
-        commit: str | None = None,
-        argparse_args: Sequence[tuple[str, str]] = (),
-        packages: Sequence[str] | None = None,
-        requirements_file: str | None = None,
-        python_version: str | None = None,
-        tags: str | Sequence[str] | None = None,
-    ) -> Task:
-        """A draft of a script that nobody has run: nothing runs now.
-
-        Args:
-            project_name: a name to group by; the repository's without one.
-            task_name: the script's file name without one.
-            script: its path here; with `repo` its path in that repository.
-            repo: the address of a repository, of which a copy is fetched.
-            branch: of that repository; its default one without it.
-            commit: of that repository; the last of the branch without it.
-            argparse_args: pairs of names and values for the command line.
-            packages: requirements, instead of what the project says it needs.
-            requirements_file: a file of them.
-            python_version: such as 3.12.
-            tags: to find it by.
-
-        Raises Usage for a script that is not there, Refused for files that must not travel.
-        """
-        if packages is not None and requirements_file is not None:
-            raise Usage("packages, or a file of them: not both")
-        if requirements_file is not None:
-            with open(requirements_file) as file:
-                packages = file.read().splitlines()
-        words = [word for name, value in argparse_args for word in (f"--{name}", str(value))]
-        named = [tags] if isinstance(tags, str) else list(tags or ())
-        asked = {"project": project_name, "name": task_name, "script": str(script), "tags": named}
-        origin = {"repository": repo, "branch": branch, "commit": commit}
-        needs = {"packages": packages, "python": python_version, "arguments": words}
-        here = os.getcwd()
-        return cls._of(door.ask("create", **asked, **origin, **needs, folder=here))
-
-    @classmethod
-    def enqueue(cls, task: Task | str, queue_name: str | None = None) -> Task:
-        """Queue a draft, or a task that was aborted or failed; without a queue, in its own."""
-        return cls._of(door.ask("enqueue", task=_id(task), queue=queue_name))
-
-    @classmethod
-    def dequeue(cls, task: Task | str) -> Task:
-        """Take a waiting task out of its queue: it becomes a draft."""
-        return cls._of(door.ask("dequeue", task=_id(task)))
-
     # -- its life -----------------------------------------------------------------------------
 
     @property
@@ -302,7 +163,7 @@ class Task(Values):
         """
         return str(self._see()["status"])
 
-    def get_status(self) -> str:
+    def getstatus_word(self) -> str:
         return self.status
 
     @property
@@ -314,7 +175,7 @@ class Task(Values):
         """Wait until it has ended; its status then. Raises TimeoutError."""
         return str(door.ask("wait", task=self.id, timeout=timeout)["status"])
 
-    def wait_for_status(
+    def wait_forstatus_word(
         self,
         status: str | Sequence[str] = ("completed", "aborted"),
         raise_on_status: str | Sequence[str] | None = ("failed", "crashed"),
@@ -324,10 +185,10 @@ class Task(Values):
 
         Raises RuntimeError for one of `raise_on_status`, TimeoutError after `timeout` seconds.
         """
-        wanted = {_status(s) for s in ([status] if isinstance(status, str) else status)}
+        wanted = {status_word(s) for s in ([status] if isinstance(status, str) else status)}
         bad = [raise_on_status] if isinstance(raise_on_status, str) else raise_on_status or ()
         now = str(door.ask("wait", task=self.id, timeout=timeout, until=sorted(wanted))["status"])
-        if now in {_status(s) for s in bad}:
+        if now in {status_word(s) for s in bad}:
             raise RuntimeError(f"task {self.id} ({self._title}) is {now}: {self._see()['reason']}")
         return now
 
@@ -378,14 +239,6 @@ class Task(Values):
         if door.inside():
             door.ask("grace", seconds=min(float(callback_execution_timeout), 300.0))
         session.on_interrupt(callback_function)
-
-
-def _id(task: Task | str) -> str:
-    return task if isinstance(task, str) else task.id
-
-
-def _status(word: str) -> str:
-    return _STATUSES.get(word, word)
 
 
 def _is_child() -> bool:

@@ -115,6 +115,18 @@ def test_the_same_working_copy_is_the_same_commit(laptop: Laptop, tmp_path: Path
     assert len(found) == 1
 
 
+def test_a_change_in_the_same_moment_as_the_index_is_seen(laptop: Laptop, tmp_path: Path) -> None:
+    laptop.write("train.py", b"one")
+    laptop.save()
+    file, index = laptop.root / "train.py", laptop.root / ".git" / "index"
+    moment = file.stat().st_mtime_ns
+    file.write_bytes(b"two")
+    for each in (file, index):
+        os.utime(each, ns=(moment, moment))
+    _, copy = sent(laptop, tmp_path)
+    assert (copy / "train.py").read_bytes() == b"two"
+
+
 def test_a_file_that_git_was_told_not_to_look_at_travels_too(laptop: Laptop, tmp_path: Path):
     laptop.write("train.py", b"print(1)\n")
     laptop.save()

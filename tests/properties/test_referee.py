@@ -323,7 +323,7 @@ def aborted_holds_are_not_looked_for() -> Patches:
     def is_lost(run: Run, *args: Any) -> bool:
         return run.note.agent is not None and original(run, *args)
 
-    return [mock.patch.object(lifecycle, "is_lost", is_lost)]
+    return [mock.patch.object(losing, "is_lost", is_lost)]
 
 
 def a_name_is_enough_to_settle() -> Patches:

@@ -21,6 +21,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 """The rooms of each floor, from the ground (0) up. An import may only go down."""
 
+GUESTS = ("apps/quickstart/digits.py",)
+"""Programs of users that lie in the package: nothing of it imports them."""
+
 _FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 DOORS: dict[str, tuple[str, ...]] = {
@@ -123,6 +126,8 @@ def modules_of(package: Path) -> list[Module]:
 
 def upward_imports(module: Module) -> Iterator[str]:
     """An import may only go down, and rooms on one floor do not import each other."""
+    if module.path in GUESTS:
+        return
     here = _FLOOR_OF.get(module.room)
     if here is None:
         yield f"{module.path}: the room `{module.room}` is on no floor"
