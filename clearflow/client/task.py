@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from clearflow.client import arguments, door, session
-from clearflow.client.values import Values
+from clearflow.client import arguments, door, frameworks, session
+from clearflow.client.results import Results
 from clearflow.errors import ClearflowError, Usage
 from clearflow.words import parameters
 from clearflow.words.environ import TASK
@@ -23,7 +23,7 @@ _STATUSES = {
 }
 
 
-class Task(Values):
+class Task(Results):
     """A task by its id, which stays with it wherever it goes.
 
     What it tells is asked of the server at that moment.
@@ -60,6 +60,7 @@ class Task(Values):
         tags: str | Sequence[str] | None = None,
         *,
         auto_connect_arg_parser: bool = True,
+        auto_connect_frameworks: bool | Mapping[str, bool] = True,
         auto_connect_streams: bool = True,
         **unused: Any,
     ) -> Task:
@@ -75,6 +76,8 @@ class Task(Values):
             task_type: a word of the user's, kept as the property `type`.
             tags: to find it by.
             auto_connect_arg_parser: whether what argparse, click and typer parse are parameters.
+            auto_connect_frameworks: whether figures of matplotlib that are shown or saved, and
+                scalars of tensorboard, are results; a dictionary says it for each by name.
             auto_connect_streams: whether what it prints here is kept.
 
         Further arguments that ClearML knows have no effect; which ones is said.
@@ -99,6 +102,7 @@ class Task(Values):
             cls._current = task
         if auto_connect_arg_parser:
             _take_arguments()
+        frameworks.capture(auto_connect_frameworks)
         return task
 
     @classmethod
