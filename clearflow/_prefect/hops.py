@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from clearflow._prefect import logs, runs
+from clearflow._prefect import artifacts, logs, runs
 from clearflow._prefect.holds import Held, exclusively, label, unbroken
 from clearflow._prefect.http import Api
 from clearflow.errors import ClearflowError, Conflict, Unreachable
@@ -85,7 +85,7 @@ async def send_away(
             idempotency_key=key,
         )
         if not clone:
-            await logs.copy(api, run.id, new.id)
+            await _keep(api, run, new)
             await runs.delete(api, run.id)
         return new
 
@@ -134,6 +134,11 @@ async def _successor(api: Api, run: Run, queue: Queue, write: Write) -> Run:
     if new.queue != stored(queue.name):
         raise Conflict(f"{label(run)} has just been moved to the queue {new.queue_shown!r}")
     if run.run_count:
-        # Deleting a run deletes its log, and there is one of an earlier attempt.
-        await logs.copy(api, run.id, new.id)
+        await _keep(api, run, new)
     return new
+
+
+async def _keep(api: Api, run: Run, new: Run) -> None:
+    """What there is of an earlier attempt, which nobody finds when its run is deleted."""
+    await logs.copy(api, run.id, new.id)
+    await artifacts.copy(api, run.id, new.id)

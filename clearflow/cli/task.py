@@ -137,6 +137,13 @@ def show(task: Id, json: Json = False) -> None:
         ["WHEN", "STATE", "WHAT~"],
         [[f"{s.at:%F %T}" if s.at else "", s.state, s.words] for s in shown.history],
     )
+    if shown.scalars:
+        say("")
+        names = ["SCALAR~", "SERIES~", "LAST", "MIN", "MAX", "ITERATION"]
+        print_table(names, views.scalars(shown))
+    if shown.artifacts:
+        say("")
+        print_table(["ARTIFACT~", "TYPE", "BYTES", "PREVIEW~"], views.artifacts(shown))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from clearflow.cli.output import ago
@@ -9,6 +10,7 @@ from clearflow.cli.output import ago
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from clearflow.tasks.results import Last
     from clearflow.tasks.show import Shown
     from clearflow.words.models import Run
 
@@ -58,8 +60,33 @@ def whole(shown: Shown, now: datetime) -> dict[str, Any]:
         "aborted_at": shown.aborted_at,
         "job_variables": dict(shown.run.job_variables),
         "history": list(shown.history),
+        "scalars": [{**asdict(s), **_numbers(s)} for s in shown.scalars],
+        "artifacts": [
+            {k: v for k, v in asdict(a).items() if k not in {"file", "content"}}
+            for a in shown.artifacts
+        ],
         "url": shown.url,
     }
+
+
+def _numbers(scalar: Last) -> dict[str, Any]:
+    """Its values as JSON has them, which knows no NaN."""
+    from clearflow.words.curves import stored
+
+    return {name: stored(getattr(scalar, name)) for name in ("last", "min", "max")}
+
+
+def scalars(shown: Shown) -> list[list[Any]]:
+    """A line for each of its scalars."""
+    return [
+        [s.title, s.series, *(f"{v:.6g}" for v in (s.last, s.min, s.max)), s.iteration]
+        for s in shown.scalars
+    ]
+
+
+def artifacts(shown: Shown) -> list[list[Any]]:
+    """A line for each of its artifacts."""
+    return [[a.name, a.type, f"{a.size:,}", a.preview.partition("\n")[0]] for a in shown.artifacts]
 
 
 def facts(shown: Shown, now: datetime) -> list[list[Any]]:

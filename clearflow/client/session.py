@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from clearflow.client import door, packages
+from clearflow.client import door, outbox, packages
 from clearflow.client.door import Line
 from clearflow.errors import ClearflowError, Usage
 from clearflow.words.environ import TASK
@@ -94,6 +94,7 @@ def send(queue: str | None, clone: bool) -> dict[str, Any]:
     """Have the task queued elsewhere. Raises ClearflowError; then nothing has been queued."""
     session = _own()
     _flush(session)
+    outbox.flush()
     return dict(session.line.ask("send", queue=queue, clone=clone, imported=packages.imported()))
 
 
@@ -102,6 +103,7 @@ def end(status: str, reason: str) -> None:
     global _session
     session = _own()
     _flush(session)
+    outbox.flush()
     for stream in session.streams:
         stream.restore()
     session.over.set()

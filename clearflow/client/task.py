@@ -8,14 +8,15 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from clearflow.client import arguments, door, session
+from clearflow.client import arguments, door, frameworks, session
+from clearflow.client.results import Results
 from clearflow.client.tasks import Tasks, status_word
 from clearflow.errors import ClearflowError, Usage
 from clearflow.words import parameters
 from clearflow.words.environ import TASK
 
 
-class Task(Tasks):
+class Task(Tasks, Results):
     """A task by its id, which stays with it wherever it goes.
 
     What it tells is asked of the server at that moment.
@@ -44,6 +45,7 @@ class Task(Tasks):
         tags: str | Sequence[str] | None = None,
         *,
         auto_connect_arg_parser: bool = True,
+        auto_connect_frameworks: bool | Mapping[str, bool] = True,
         auto_connect_streams: bool = True,
         **unused: Any,
     ) -> Task:
@@ -59,6 +61,8 @@ class Task(Tasks):
             task_type: a word of the user's, kept as the property `type`.
             tags: to find it by.
             auto_connect_arg_parser: whether what argparse, click and typer parse are parameters.
+            auto_connect_frameworks: whether figures of matplotlib that are shown or saved, and
+                scalars of tensorboard, are results; a dictionary says it for each by name.
             auto_connect_streams: whether what it prints here is kept.
 
         Further arguments that ClearML knows have no effect; which ones is said.
@@ -83,6 +87,7 @@ class Task(Tasks):
             cls._current = task
         if auto_connect_arg_parser:
             _take_arguments()
+        frameworks.capture(auto_connect_frameworks)
         return task
 
     @classmethod

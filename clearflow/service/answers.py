@@ -7,31 +7,38 @@ here. So a task's own process needs neither Prefect nor the server's key.
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from clearflow._prefect import pools, runs
+from clearflow._prefect import artifacts, pools, runs
 from clearflow._prefect.http import Api
 from clearflow.capture.git import clone
 from clearflow.environment.collect import Needed
 from clearflow.errors import Refused, Usage
 from clearflow.queues import drafts
+from clearflow.service.results import Results, Scalars
 from clearflow.settings import settings
 from clearflow.tasks import abort as aborting
 from clearflow.tasks import find as finding
-from clearflow.tasks import logs, script, wait
+from clearflow.tasks import logs, results, script, wait
 from clearflow.tasks.find import Search
 from clearflow.tasks.script import Order, pack, submit
 from clearflow.words import lifecycle, tagging
+from clearflow.words.curves import stored, thinned
 from clearflow.words.models import PAUSED, SCHEDULED, Run
 from clearflow.words.names import HERE
 
 _OWN = ("project:", "user:", "task:", HERE)
 _PROPERTY, _CONFIGURATION = "clearflow.property.", "clearflow.configuration."
 PUBLISHED = "published"
+
+OF_RESULTS = ("scalars", "last", "artifacts", "artifact")
+"""The verbs that read results."""
 
 
 class Service:
@@ -52,6 +59,11 @@ class Service:
             "change": self._change,
             "finish": self._finish,
             "delete": self._delete,
+            "report": self._report,
+            "scalars": self._scalars,
+            "last": self._last,
+            "artifacts": self._artifacts,
+            "artifact": self._artifact,
         }
 
     def knows(self, verb: str) -> bool:
@@ -274,6 +286,50 @@ class Service:
         if PUBLISHED in run.tags and not force:
             raise Refused(f"task {run.task_id[:8]} ({run.name}) is published")
         await runs.delete(self._api, run.id)
+        await artifacts.delete(self._api, run.id)
+
+    # -- results ------------------------------------------------------------------------------
+
+    async def _report(
+        self,
+        task: str,
+        scalars: Scalars = (),
+        items: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Results of a task that somebody else runs, or nobody."""
+        run = await finding.one(self._api, task)
+        failed: list[str] = []
+        writing = Results(self._api, run.id, failed.append)
+        writing.take(scalars, items)
+        await writing.written()
+        if failed:
+            raise Refused(failed[0])
+
+    async def _scalars(self, task: str, most: int) -> list[Any]:
+        """Title, series, iterations and values, at most so many of each."""
+        run = await finding.one(self._api, task)
+        found = []
+        for (title, series), curve in sorted((await results.curves(self._api, run.id)).items()):
+            few = thinned(curve, most)
+            found.append([title, series, few.iterations, [stored(v) for v in few.values]])
+        return found
+
+    async def _last(self, task: str) -> list[Any]:
+        """Title, series, last, min, max and last iteration."""
+        run = await finding.one(self._api, task)
+        found = await results.last(self._api, run.id)
+        numbers = [(each, map(stored, (each.last, each.min, each.max))) for each in found]
+        return [[each.title, each.series, *three, each.iteration] for each, three in numbers]
+
+    async def _artifacts(self, task: str) -> list[dict[str, Any]]:
+        run = await finding.one(self._api, task)
+        return [asdict(each) for each in await results.stored(self._api, run.id)]
+
+    async def _artifact(self, task: str, name: str) -> dict[str, Any]:
+        """An artifact with its content in base64."""
+        run = await finding.one(self._api, task)
+        about, content = await results.content(self._api, run, name)
+        return {**asdict(about), "content": base64.b64encode(content).decode()}
 
 
 def _check_editable(run: Run) -> None:

@@ -16,7 +16,8 @@ from clearflow._prefect import runs
 from clearflow._prefect.http import Api
 from clearflow.errors import ClearflowError, Usage
 from clearflow.runtimes import wire
-from clearflow.service.answers import Service
+from clearflow.service.answers import OF_RESULTS, Service
+from clearflow.service.results import Results
 from clearflow.words import parameters as words
 from clearflow.words.models import Run
 from clearflow.words.names import HERE
@@ -31,13 +32,19 @@ class Desk:
     """Answers the process of one task.
 
     `verdict` is the end that the process declared for itself, with its reason; `grace` are the
-    seconds that it wants for its end. `more` answers further verbs.
+    seconds that it wants for its end. `say` puts a line of a level into the task's console. `more`
+    answers further verbs.
     """
 
     def __init__(
-        self, api: Api, run_id: str, more: Mapping[str, Callable[..., Awaitable[Any]]] | None = None
+        self,
+        api: Api,
+        run_id: str,
+        say: Callable[[str, int], None],
+        more: Mapping[str, Callable[..., Awaitable[Any]]] | None = None,
     ) -> None:
         self._api, self._run_id = api, run_id
+        self.results = Results(api, run_id, lambda text: say(text, 40))
         self.verdict: tuple[str, str] | None = None
         self.grace = 0.0
         self._run: Run | None = None
@@ -51,14 +58,20 @@ class Desk:
             "grace": self._grace,
             **(more or {}),
         }
+        # What is told and not asked is done at once, so that it counts for all that comes after.
+        self._told: dict[str, Callable[..., None]] = {"report": self.results.take, "say": say}
+        self._served: set[asyncio.Future[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one connection until it ends; questions may overlap."""
         replies: set[asyncio.Task[None]] = set()
+        self._served.add(served := asyncio.get_running_loop().create_future())
         try:
             while line := await reader.readline():
                 message = wire.decode(line)
-                if "ask" in message:
+                if "number" not in message and message.get("ask") in self._told:
+                    self._told[message["ask"]](**message["with"])
+                elif "ask" in message:
                     replies.add(task := asyncio.create_task(self._reply(writer, message)))
                     task.add_done_callback(replies.discard)
         except (OSError, ValueError):
@@ -67,6 +80,13 @@ class Desk:
             for reply in replies:
                 reply.cancel()
             writer.close()
+            self._served.discard(served)
+            served.set_result(None)
+
+    async def drained(self) -> None:
+        """Until all is here that the processes of the task have said; they have ended."""
+        if self._served:
+            await asyncio.wait(self._served, timeout=5)
 
     async def _reply(self, writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
         said: dict[str, Any] = {"number": message.get("number")}
@@ -97,7 +117,9 @@ class Desk:
                 return await self._verbs[verb](**arguments)
             service = Service(self._api, run.owner or "a task")
             if service.knows(verb):
-                await self.written()
+                await self._noted()
+                if verb in OF_RESULTS:
+                    await self.results.written()
                 return await service.answer(verb, arguments)
         except TypeError as error:
             raise Usage(f"{verb}: {error}") from None
@@ -159,7 +181,11 @@ class Desk:
                     line, self._line = self._line, None
                     await runs.label(self._api, self._run_id, {_LINE: line})
 
-    async def written(self) -> None:
-        """Until everything that was said stands on the server."""
+    async def _noted(self) -> None:
         if self._writing is not None:
             await self._writing
+
+    async def written(self) -> None:
+        """Until everything that was said stands on the server."""
+        await self._noted()
+        await self.results.written()

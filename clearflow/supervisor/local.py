@@ -111,7 +111,7 @@ class Local:
             secrets=secrets_of(os.environ),
         )
         more: dict[str, Any] = {"send": self._send, "console": self._print, "end": self._finish}
-        self._desk = Desk(self._api, run.id, more)
+        self._desk = Desk(self._api, run.id, self._console.note, more)
         return dict(await self._desk.answer("me", {}))
 
     def _pack(

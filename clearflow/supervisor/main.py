@@ -75,7 +75,7 @@ class Supervisor:
             secrets=secrets_of(self.env),
         )
         self.guard = Guard(api, self.rundir, self.job, self.name)
-        self.desk = Desk(api, self.job.run_id)
+        self.desk = Desk(api, self.job.run_id, self.console.note)
         self.errands = Errands(api, self.job.run_id, self.console.note)
         shipping = asyncio.create_task(self.console.ship())
         try:
@@ -128,6 +128,7 @@ class Supervisor:
             ended = Exit(error=error.message)
         await self._end_tree()
         await link.drained()
+        await self.desk.drained()
         await self.desk.written()
         if self.desk.verdict is not None and ended.signal is None and not self.guard.end:
             ended = Exit.declared(*self.desk.verdict, "the task itself")

@@ -11,6 +11,8 @@ from clearflow._prefect.http import Api
 from clearflow._prefect.situation import reason, situate
 from clearflow.errors import NotFound
 from clearflow.settings import settings
+from clearflow.tasks import results
+from clearflow.tasks.results import Last, Stored
 from clearflow.words import lifecycle
 from clearflow.words.models import SCHEDULED, Run, State
 from clearflow.words.names import shown
@@ -51,6 +53,8 @@ class Shown:
     aborted_by: str | None
     aborted_at: datetime | None
     history: Sequence[Step]
+    scalars: Sequence[Last]
+    artifacts: Sequence[Stored]
     url: str
 
 
@@ -76,6 +80,8 @@ async def show(api: Api, run: Run, agents: Sequence[Serving]) -> Shown:
         aborted_by=(abort.note.by or "the Prefect UI") if abort else None,
         aborted_at=abort.at if abort else None,
         history=[Step(s.at, s.name, _words(s)) for s in history],
+        scalars=await results.last(api, run.id),
+        artifacts=await results.stored(api, run.id),
         url=api.connection.run_url(run.id),
     )
 

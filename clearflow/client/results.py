@@ -1,0 +1,182 @@
+"""The results of a task: what it reports, and what was reported, under ClearML's names."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clearflow.client import door, outbox, packing
+from clearflow.client.logger import Logger
+from clearflow.client.values import Values
+from clearflow.errors import Usage
+
+SUMMARY = "Summary"
+_SAMPLES = 5000
+
+
+class Artifact:
+    """A task's artifact; its content is fetched when it is asked for."""
+
+    def __init__(self, task: str, about: Mapping[str, Any]) -> None:
+        self._task, self._about = task, about
+
+    def __repr__(self) -> str:
+        return f"Artifact({self.name!r}, {self.type}, {self.size} bytes)"
+
+    @property
+    def name(self) -> str:
+        return str(self._about["name"])
+
+    @property
+    def type(self) -> str:
+        """string, JSON, numpy, pandas, image, pickle, file, archive (a folder) or media."""
+        return str(self._about["type"])
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return int(self._about["size"])
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the content."""
+        return str(self._about["hash"])
+
+    @property
+    def preview(self) -> str:
+        return str(self._about["preview"])
+
+    @property
+    def timestamp(self) -> str:
+        """When it was uploaded, as ISO 8601."""
+        return str(self._about["created"])
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was said about it, by name."""
+        return dict(self._about["metadata"])
+
+    def get(
+        self,
+        force_download: bool = False,
+        deserialization_function: Callable[[bytes], Any] | None = None,
+    ) -> Any:
+        """The object as it was; for files and folders the path of a copy.
+
+        What was pickled is made by the code that the pickle names: trust whoever ran the task.
+        """
+        content = self._content()
+        if deserialization_function is not None:
+            return deserialization_function(content)
+        return packing.unpack(self.type, str(self._about["file"]), content)
+
+    def get_local_copy(self, extract_archive: bool = True, **unused: Any) -> str:
+        """The path of a copy of its file; of a folder, with all that is in it."""
+        file = str(self._about["file"])
+        return str(packing.local_copy(self.type, file, self._content(), extract_archive))
+
+    def _content(self) -> bytes:
+        found = door.ask("artifact", task=self._task, name=self.name)
+        return base64.b64decode(found["content"])
+
+
+class Results(Values, ABC):
+    """The part of a task that comes of running it."""
+
+    @abstractmethod
+    def is_main_task(self) -> bool:
+        """Whether this program is that task."""
+
+    def get_logger(self) -> Logger:
+        """What reports scalars, plots and text to this task."""
+        return Logger(self.id, self.is_main_task())
+
+    def _ask(self, verb: str, **arguments: Any) -> Any:
+        outbox.flush()
+        return door.ask(verb, task=self.id, **arguments)
+
+    # -- artifacts ----------------------------------------------------------------------------
+
+    def upload_artifact(
+        self,
+        name: str,
+        artifact_object: Any,
+        metadata: Mapping[str, Any] | None = None,
+        delete_after_upload: bool = False,
+        auto_pickle: bool | None = None,
+        preview: Any = None,
+        wait_on_upload: bool = False,
+        extension_name: str | None = None,
+        serialization_function: Callable[[Any], bytes] | None = None,
+        **unused: Any,
+    ) -> bool:
+        """Keep an object with the task: a file or folder by its path, or any object.
+
+        Text, what JSON gives back as it was, arrays, data frames and images are stored in formats
+        of their own, all else is pickled. Another one of the same name takes its place. It is sent
+        in the background, unless `wait_on_upload`.
+
+        Raises Refused for more than 16 MB, and Usage for what cannot be stored.
+        """
+        if serialization_function is not None:
+            content = serialization_function(artifact_object)
+            packed = packing.Packed("custom", f"artifact{extension_name or ''}", content)
+        else:
+            packed = packing.pack(name, artifact_object, auto_pickle is not False)
+        item = packed.item(name, metadata)
+        if preview is not None:
+            item["preview"] = str(preview)[:1000]
+        outbox.outbox(self.id, self.is_main_task()).item(**item)
+        if delete_after_upload and packed.type in {"file", "archive"}:
+            path = Path(artifact_object)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if wait_on_upload:
+            self._ask("artifacts")
+        return True
+
+    @property
+    def artifacts(self) -> dict[str, Artifact]:
+        """What was uploaded, by name."""
+        found = self._ask("artifacts")
+        return {about["name"]: Artifact(self.id, about) for about in found}
+
+    # -- scalars ------------------------------------------------------------------------------
+
+    def get_reported_scalars(
+        self, max_samples: int = 0, x_axis: str = "iter"
+    ) -> dict[str, dict[str, dict[str, Any]]]:
+        """The scalars by title and series: `{"name": series, "x": iterations, "y": values}`.
+
+        At most `max_samples` of each (5,000 without it), chosen so that the curve looks the same.
+        """
+        if x_axis != "iter":
+            raise Usage(f"scalars are kept by iteration, not by {x_axis!r}", hint='x_axis="iter"')
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        for title, series, x, y in self._ask("scalars", most=max_samples or _SAMPLES):
+            curve = {"name": series, "x": x, "y": [float(v) for v in y]}
+            found.setdefault(title, {})[series] = curve
+        return found
+
+    def get_last_scalar_metrics(self) -> dict[str, dict[str, dict[str, float]]]:
+        """The last, smallest and largest value of each scalar, by title and series."""
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for title, series, last, low, high, _ in self._ask("last"):
+            numbers = {"last": float(last), "min": float(low), "max": float(high)}
+            found.setdefault(title, {})[series] = numbers
+        return found
+
+    def get_last_iteration(self) -> int:
+        """The last iteration of any scalar; 0 before there is one."""
+        return max((int(each[5]) for each in self._ask("last")), default=0)
+
+    def get_reported_single_values(self) -> dict[str, float]:
+        """The single values by name."""
+        return {each[1]: float(each[2]) for each in self._ask("last") if each[0] == SUMMARY}
+
+    def get_reported_single_value(self, name: str) -> float | None:
+        """One of them; None when it was not reported."""
+        return self.get_reported_single_values().get(name)
