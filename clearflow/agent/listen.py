@@ -69,7 +69,7 @@ class Listener:
                 await agent.peers.tell(CAME, agent.taker.pool["id"], list(agent.taker.lines))
                 self._introduced = True
             active = await loss.active_runs(agent.api, agent.options.pool)
-            agent.heart.others = {r.id for r in active if r.note.agent != agent.name}
+            agent.heart.others |= {r.id for r in active if r.note.agent != agent.name}
 
     async def _look_at_queues(self) -> None:
         agent = self._agent

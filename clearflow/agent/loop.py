@@ -108,7 +108,9 @@ class Agent:
                 await self._follow(Running(folder, job), lease=0.0)
         await self._lose_dead()
         known = {t.job.token for t in self.tasks.values()}
-        await loss.lose_forgotten(self.api, self.options.pool, self.name, known)
+        self.heart.others.update(
+            await loss.lose_forgotten(self.api, self.options.pool, self.name, known)
+        )
 
     def _server_changed(self, answers: bool) -> None:
         if answers:
@@ -303,7 +305,9 @@ class Agent:
 
     async def _lose_dead(self) -> None:
         # Of those it has, one that was just begun may have no supervisor yet.
-        await loss.lose_dead(self.api, self.folder, by=self.name, spare=self.tasks)
+        self.heart.others.update(
+            await loss.lose_dead(self.api, self.folder, by=self.name, spare=self.tasks)
+        )
 
     def _beaten(self, sent: float) -> None:
         for task in self.tasks.values():

@@ -23,14 +23,17 @@ RETRYING = "AwaitingRetry"  # Prefect's name for the time between two tries
 
 
 async def lose_dead(api: Api, folder: Path, *, by: str, spare: Collection[str] = ()) -> list[str]:
-    """Lose the claims of this machine whose supervisor has died; returns their runs.
+    """Lose the claims of this machine whose supervisor has died.
+
+    Returns the runs of which that could not be recorded: somebody has settled the claim just now,
+    and may have died before acting on it. Who sweeps looks at them again.
 
     `folder` is an agent's, `spare` are tokens of claims that somebody looks after. What is left of
     such a task is killed first, so that its next attempt cannot overlap with it. One that died
     while it sent a state is given the time in which states arrive: a task that has ended is not
     queued again.
     """
-    lost = []
+    left = []
     silence = timedelta(seconds=settings().silence)
     for rundir in rundirs(folder):
         if rundir.path.name in spare or rundir.has_supervisor():
@@ -55,10 +58,10 @@ async def lose_dead(api: Api, folder: Path, *, by: str, spare: Collection[str] =
                 max_attempts=await attempts_of(api, run),
                 stale_after=silence,
             )
-            if state is not None:
-                lost.append(run.id)
+            if state is None and await _stands(api, run):
+                left.append(run.id)
         rundir.remove()
-    return lost
+    return left
 
 
 async def sweep(
@@ -108,14 +111,16 @@ async def sweep(
     return left
 
 
-async def lose_forgotten(api: Api, pool: str, agent: str, known: Collection[str]) -> None:
+async def lose_forgotten(api: Api, pool: str, agent: str, known: Collection[str]) -> list[str]:
     """Lose the claims that an agent of this name made before it was killed, and never launched.
 
-    `known` are the tokens of the claims it does have.
+    `known` are the tokens of the claims it does have. Returns the runs of which that could not be
+    recorded, as `lose_dead` does.
     """
+    left = []
     for run in await active_runs(api, pool):
         if run.note.agent == agent and run.note.claim not in known:
-            await claims.lose(
+            state = await claims.lose(
                 api,
                 run,
                 "its agent was killed before it could start it",
@@ -123,6 +128,18 @@ async def lose_forgotten(api: Api, pool: str, agent: str, known: Collection[str]
                 max_attempts=await attempts_of(api, run),
                 stale_after=timedelta(seconds=settings().silence),
             )
+            if state is None and await _stands(api, run):
+                left.append(run.id)
+    return left
+
+
+async def _stands(api: Api, run: Run) -> bool:
+    """Whether the claim that a run had is still the one it has."""
+    with contextlib.suppress(NotFound):
+        fresh = await runs.read(api, run.id)
+        ended = fresh.state is None or fresh.state.final
+        return not ended and fresh.note.claim == run.note.claim
+    return False
 
 
 async def active_runs(api: Api, pool: str) -> list[Run]:

@@ -141,6 +141,18 @@ async def test_a_state_that_its_killed_supervisor_has_sent_still_counts(site, as
     assert not rundir.path.exists()
 
 
+async def test_a_claim_whose_settler_died_with_its_agent_is_lost_by_the_next_of_its_name(site, ask):
+    """Killed between the record that it loses the task and the loss itself."""
+    run_id = await ask.enqueue("endings.py:completes", "q")
+    run = await ask.run(run_id)
+    token = lifecycle.claim_token()
+    assert await claims.take(ask.api, run, lifecycle.claimed(run, "unlucky", token))
+    assert await claims.settle(ask.api, run_id, token, "unlucky 1", timedelta(seconds=5))
+    site.agent("q", name="unlucky", env=LOSING)
+    ended = await ask.ended(run_id)
+    assert (ended.state.type, ended.note.attempt) == ("COMPLETED", 2)
+
+
 async def test_a_machine_that_slept_finds_its_task_taken_over_and_ends_its_own(site, ask, tmp_path):
     """A laptop is closed, its task runs elsewhere; opened again, it must not interfere."""
     sleeper = site.agent("q", env=LOSING)
