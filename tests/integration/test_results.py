@@ -308,29 +308,31 @@ task.upload_artifact("last", "words")
 """
 
 
+@pytest.fixture
+def alone(fresh_server, clearflow_home, tmp_path, unique):
+    """A site on a server of its own, which a test may stop."""
+    with opened(fresh_server.url, fresh_server.env(), tmp_path, unique("pool")) as site:
+        yield site
+
+
 @pytest.mark.timeout(240)
 async def test_nothing_is_lost_when_the_server_is_away_at_the_end(
-    fresh_server,
-    clearflow_home,
-    tmp_path: Path,
-    unique,
-    laptop: Laptop,
+    alone, fresh_server, tmp_path: Path, laptop: Laptop
 ):
-    with opened(fresh_server.url, fresh_server.env(), tmp_path, unique("pool")) as site:
-        async with client(site) as ask:
-            site.agent("q", env=QUICK)
-            (laptop.root / "train.py").write_text(AWAY.format(folder=str(tmp_path)))
-            task = sent(site, laptop, "away")
-            await wait_until_async(lambda: there(tmp_path / "begun"), 60, what="its beginning")
-            fresh_server.kill()
-            (tmp_path / "away").touch()
-            await wait_until_async(lambda: there(tmp_path / "over"), 60, what="its end")
-            fresh_server.start()
-            ended = await ask.ended(task, timeout=100)
-            assert ended.state.type == "COMPLETED", await ask.report(task)
-            (curve,) = (await results.curves(ask.api, ended.id)).values()
-            assert curve.iterations == list(range(6000))
-            assert (await results.content(ask.api, ended, "last"))[1] == b"words"
+    async with client(alone) as ask:
+        alone.agent("q", env=QUICK)
+        (laptop.root / "train.py").write_text(AWAY.format(folder=str(tmp_path)))
+        task = sent(alone, laptop, "away")
+        await wait_until_async(lambda: there(tmp_path / "begun"), 60, what="its beginning")
+        fresh_server.kill()
+        (tmp_path / "away").touch()
+        await wait_until_async(lambda: there(tmp_path / "over"), 60, what="its end")
+        fresh_server.start()
+        ended = await ask.ended(task, timeout=100)
+        assert ended.status(ask.api.clock.now()) == "completed", await ask.report(task)
+        (curve,) = (await results.curves(ask.api, ended.id)).values()
+        assert curve.iterations == list(range(6000))
+        assert (await results.content(ask.api, ended, "last"))[1] == b"words"
 
 
 async def there(path: Path) -> bool:

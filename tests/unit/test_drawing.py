@@ -60,11 +60,11 @@ def test_pixels_make_a_png():
     image[0, 0] = [1.0, 0.5, 0.0]
     made = plots.image(image)
     assert made.startswith("data:image/png;base64,")
-    made = drawing.png(3, 2, 3, bytes(range(18)))
-    assert struct.unpack(">II", made[16:24]) == (3, 2)
-    start = made.index(b"IDAT") + 4
-    (size,) = struct.unpack(">I", made[start - 8 : start - 4])
-    assert zlib.decompress(made[start : start + size]) == (
+    content = drawing.png(3, 2, 3, bytes(range(18)))
+    assert struct.unpack(">II", content[16:24]) == (3, 2)
+    start = content.index(b"IDAT") + 4
+    (size,) = struct.unpack(">I", content[start - 8 : start - 4])
+    assert zlib.decompress(content[start : start + size]) == (
         b"\0" + bytes(range(9)) + b"\0" + bytes(range(9, 18))
     )
 
