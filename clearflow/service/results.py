@@ -30,7 +30,7 @@ from clearflow.words.drawing import Axes, Line
 
 EVERY = 1.0  # seconds between two writes of the open segment
 DRAWN = 5.0  # seconds between two pictures of one title
-_POINTS = 400  # of a curve in a picture
+_POINTS = 250  # of a curve in a picture
 _TRIES = 5
 
 Scalars = Sequence[tuple[str, str, Sequence[int], Sequence[Any]]]
@@ -176,7 +176,8 @@ class Results:
         elif kind in {PICTURE, GRID}:
             title, series = item["title"], item["series"]
             slot = (kind, title, series, str(self._turn(item)))
-            words = f"**{_escaped(title)}** {_escaped(series)}, iteration {item['iteration']}"
+            named = f"**{_escaped(title)}** {_escaped(series)}".strip()
+            words = f"{named}, iteration {item['iteration']}"
             if kind == GRID:
                 await self._put(slot, TABLE, json.dumps(item["rows"]), words)
             else:

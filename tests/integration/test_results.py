@@ -140,6 +140,26 @@ async def test_results_of_a_task_on_an_agent(site, ask, laptop):
     assert "logger Logger" in printed
 
 
+async def test_two_tasks_of_one_program_keep_their_results_apart(site, ask, laptop):
+    script = """
+from clearflow import Task
+first = Task.init("Digits", "first")
+logger = first.get_logger()
+logger.report_scalar("loss", "x", 1, 1)
+first.close()
+second = Task.init("Digits", "second")
+second.get_logger().report_scalar("loss", "x", 2, 2)
+logger.report_scalar("loss", "late", 3, 3)
+print(first.get_last_iteration(), second.get_last_iteration(), first.id, second.id, flush=True)
+"""
+    _, out, err = run(site, laptop, script)
+    last, other, first, second = out.split()
+    assert (last, other) == ("3", "2"), err
+    for task, series in ((first, {"x", "late"}), (second, {"x"})):
+        curves = await results.curves(ask.api, (await ask.run(task)).id)
+        assert {key[1] for key in curves} == series
+
+
 async def test_scalars_are_seen_while_a_task_runs(site, ask, laptop):
     script = """
 from clearflow import Task
