@@ -21,7 +21,7 @@ from tests.integration.test_task_api import (
     start,
     task_of,
 )
-from tests.support.agents import QUICK, client, opened
+from tests.support.agents import LOSING, QUICK, client, opened
 from tests.support.git import Laptop
 from tests.support.waiting import wait_until_async
 
@@ -254,6 +254,42 @@ async def test_results_under_an_older_python(site, ask, laptop):
     task = sent(site, laptop, "old")
     assert (await ask.ended(task, timeout=100)).state.type == "COMPLETED", await ask.report(task)
     await check_training(site, ask, task, code)
+
+
+async def test_an_attempt_that_starts_again_replaces_what_the_lost_one_reported(
+    site, ask, tmp_path: Path, laptop: Laptop
+):
+    agent = site.agent("q", env=LOSING)
+    script = f"""
+import time
+from pathlib import Path
+from clearflow import Task
+logger = Task.init("Digits", "again").get_logger()
+again = Path({str(tmp_path)!r}) / "again"
+first = not again.exists()
+again.touch()
+for i in range(100 if first else 5):
+    logger.report_scalar("loss", "x", 1 if first else 2, i)
+logger.report_scalar("\\0 \\ud800", 7, 1, 1)
+while first:
+    time.sleep(1)
+"""
+    (laptop.root / "train.py").write_text(script)
+    task = sent(site, laptop, "again")
+    run_id = (await ask.run(task)).id
+
+    async def curve():
+        return (await results.curves(ask.api, run_id)).get(("loss", "x"))
+
+    await wait_until_async(curve, 60, what="its scalars")
+    (supervisor,) = agent.processes("cf-supervisor")
+    supervisor.kill()
+    ended = await ask.ended(task, timeout=100)
+    assert ended.status(ask.api.clock.now()) == "completed", await ask.report(task)
+    found = await curve()
+    assert (found.iterations, found.values) == ([0, 1, 2, 3, 4], [2.0] * 5)
+    markdown = [a async for a in artifacts.of(ask.api, ended.id, artifacts.MARKDOWN)]
+    assert sorted(a.about["title"] for a in markdown) == ["loss", "\ufffd \ufffd"]
 
 
 LIBRARIES = """
