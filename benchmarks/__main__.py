@@ -16,6 +16,7 @@ from benchmarks import (
     idle_agent,
     long_queue,
     loss,
+    scalars,
     script_start,
     snapshot,
     start_latency,
@@ -34,6 +35,7 @@ FULL: dict[str, Callable[[], Report]] = {
     "client": client.run,
     "snapshot": snapshot.run,
     "environment": environment.run,
+    "scalars": scalars.run,
 }
 QUICK: dict[str, Callable[[], Report]] = {
     "start_latency": lambda: start_latency.run(5),
@@ -46,6 +48,7 @@ QUICK: dict[str, Callable[[], Report]] = {
     "client": lambda: client.run(5),
     "snapshot": lambda: snapshot.run(2, 500, 5),
     "environment": lambda: environment.run(1),
+    "scalars": lambda: scalars.run(1000, 3),
 }
 
 

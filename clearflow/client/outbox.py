@@ -25,7 +25,7 @@ class Outbox:
     """What was reported to one task and is not sent yet; `own` is the task of this program."""
 
     def __init__(self, task: str, own: bool) -> None:
-        self._task, self._own = task, own
+        self._task, self.own = task, own
         self._points: deque[tuple[str, str, int, float]] = deque()
         self._items: deque[dict[str, Any]] = deque()
         self._unsent: dict[str, Any] | None = None
@@ -54,7 +54,7 @@ class Outbox:
 
     def _deliver(self, message: dict[str, Any]) -> None:
         there = door.door()
-        if self._own and isinstance(there, door.Line):
+        if self.own and isinstance(there, door.Line):
             there.tell("report", **message)
         else:
             there.ask("report", task=self._task, **message)
@@ -93,6 +93,13 @@ def outbox(task: str, own: bool) -> Outbox:
         if task not in _boxes:
             _boxes[task] = Outbox(task, own)
         return _boxes[task]
+
+
+def close() -> None:
+    """Send everything: the program's task ends here, and its supervisor hears no more of it."""
+    flush()
+    for box in _boxes.values():
+        box.own = False
 
 
 def flush() -> bool:

@@ -103,7 +103,7 @@ def end(status: str, reason: str) -> None:
     global _session
     session = _own()
     _flush(session)
-    outbox.flush()
+    outbox.close()
     for stream in session.streams:
         stream.restore()
     session.over.set()

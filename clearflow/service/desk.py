@@ -43,7 +43,7 @@ class Desk:
         say: Callable[[str, int], None],
         more: Mapping[str, Callable[..., Awaitable[Any]]] | None = None,
     ) -> None:
-        self._api, self._run_id = api, run_id
+        self._api, self._run_id, self._say = api, run_id, say
         self.results = Results(api, run_id, lambda text: say(text, 40))
         self.verdict: tuple[str, str] | None = None
         self.grace = 0.0
@@ -59,7 +59,10 @@ class Desk:
             **(more or {}),
         }
         # What is told and not asked is done at once, so that it counts for all that comes after.
-        self._told: dict[str, Callable[..., None]] = {"report": self.results.take, "say": say}
+        self._told: dict[str, Callable[..., None]] = {
+            "report": self.results.take,
+            "say": lambda text, level: say(str(text), level),
+        }
         self._served: set[asyncio.Future[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -70,7 +73,7 @@ class Desk:
             while line := await reader.readline():
                 message = wire.decode(line)
                 if "number" not in message and message.get("ask") in self._told:
-                    self._told[message["ask"]](**message["with"])
+                    self._hear(message["ask"], message.get("with") or {})
                 elif "ask" in message:
                     replies.add(task := asyncio.create_task(self._reply(writer, message)))
                     task.add_done_callback(replies.discard)
@@ -82,6 +85,12 @@ class Desk:
             writer.close()
             self._served.discard(served)
             served.set_result(None)
+
+    def _hear(self, verb: str, arguments: Mapping[str, Any]) -> None:
+        try:
+            self._told[verb](**arguments)
+        except (TypeError, ValueError) as error:
+            self._say(f"{verb}: {error}", 40)
 
     async def drained(self) -> None:
         """Until all is here that the processes of the task have said; they have ended."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import secrets
 import time
 from collections import deque
@@ -30,8 +31,9 @@ from clearflow.words.drawing import Axes, Line
 
 EVERY = 1.0  # seconds between two writes of the open segment
 DRAWN = 5.0  # seconds between two pictures of one title
-_POINTS = 400  # of a curve in a picture
+_POINTS = 250  # of a curve in a picture
 _TRIES = 5
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 Scalars = Sequence[tuple[str, str, Sequence[int], Sequence[Any]]]
 Slot = tuple[str, ...]
@@ -43,7 +45,7 @@ class Results:
 
     def __init__(self, api: Api, run_id: str, say: Callable[[str], None]) -> None:
         self._api, self._run_id, self._say = api, run_id, say
-        self._scalars: deque[tuple[str, str, Sequence[int], Sequence[Any]]] = deque()
+        self._scalars: deque[tuple[str, str, list[int], list[float]]] = deque()
         self._items: deque[Mapping[str, Any]] = deque()
         self._segment: Segment | None = None
         self._segment_id: str | None = None
@@ -60,9 +62,15 @@ class Results:
     def take(self, scalars: Scalars = (), items: Sequence[Mapping[str, Any]] = ()) -> None:
         """Keep columns of scalars (title, series, iterations, values), and other items.
 
-        Returns at once; what is taken is on the server a second or two later.
+        Returns at once; what is taken is on the server a second or two later. Raises TypeError or
+        ValueError for what is no such thing.
         """
-        self._scalars.extend(scalars)
+        self._scalars.extend(
+            [
+                (_storable(title), _storable(series), list(map(int, at)), list(map(float, values)))
+                for title, series, at, values in scalars
+            ]
+        )
         self._items.extend(items)
         self._changed.set()
         if self._writing is None or self._writing.done():
@@ -100,8 +108,8 @@ class Results:
         while self._items:
             try:
                 await self._item(self._items[0])
-            except ClearflowError as error:
-                self._say(f"A result could not be kept: {error.message}")
+            except (ClearflowError, KeyError, TypeError, ValueError) as error:
+                self._say(f"A result could not be kept: {error}")
             self._items.popleft()
         if self._hurry.is_set() or time.monotonic() - self._drawn > DRAWN:
             await self._draw()
@@ -125,7 +133,7 @@ class Results:
             assert self._segment is not None
             title, series, iterations, values = self._scalars[0]
             room = max(FULL - self._segment.size, 1)
-            now, numbers = iterations[:room], [float(v) for v in values[:room]]
+            now, numbers = iterations[:room], values[:room]
             self._segment.add((title, series), now, numbers)
             self._trails.setdefault((title, series), Trail()).add(now, numbers)
             self._undrawn.add(title)
@@ -176,7 +184,8 @@ class Results:
         elif kind in {PICTURE, GRID}:
             title, series = item["title"], item["series"]
             slot = (kind, title, series, str(self._turn(item)))
-            words = f"**{_escaped(title)}** {_escaped(series)}, iteration {item['iteration']}"
+            named = f"**{_escaped(title)}** {_escaped(series)}".strip()
+            words = f"{named}, iteration {item['iteration']}"
             if kind == GRID:
                 await self._put(slot, TABLE, json.dumps(item["rows"]), words)
             else:
@@ -210,6 +219,11 @@ class Results:
         self._ids[slot] = await artifacts.create(
             self._api, self._run_id, slot[0], type, data, about=named, description=words
         )
+
+
+def _storable(name: Any) -> str:
+    """A name without what databases refuse: NUL, and halves of characters."""
+    return _UNSTORABLE.sub("\ufffd", str(name))
 
 
 def _line(name: str, trail: Trail) -> Line:

@@ -7,7 +7,7 @@ import math
 import struct
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.sax.saxutils import escape
 
 # Okabe and Ito's colours, which people with any colour vision can tell apart (2008), and more.
@@ -96,6 +96,8 @@ def matrix(
     """Cells, darker for more, with their numbers where these fit; `names` are the rows'."""
     axes = axes or Axes()
     down, across = len(rows), max((len(row) for row in rows), default=0)
+    names = names or [str(i) for i in range(down)]
+    axes = replace(axes, labels=axes.labels or [str(j) for j in range(across)])
     frame = _Frame(title, axes, (-0.5, max(across, 1) - 0.5), (max(down, 1) - 0.5, -0.5), [], names)
     low, high = _span([v for row in rows for v in row if math.isfinite(v)])
     for i, row in enumerate(rows):

@@ -1,0 +1,104 @@
+"""Artifacts: what is packed and unpacked again is the same."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clearflow.client import packing
+from clearflow.errors import Refused, Usage
+
+simple = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text() | st.integers(), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@dataclasses.dataclass
+class Model:
+    weights: list[float]
+
+
+def again(thing):
+    packed = packing.pack("thing", thing)
+    return packing.unpack(packed.type, packed.file, packed.content)
+
+
+@given(simple)
+def test_an_object_is_the_same_again(thing):
+    if isinstance(thing, str) and Path(thing[:200].replace("\0", "")).exists():
+        return  # the name of something that is there
+    back = again(thing)
+    assert back == thing
+    assert type(back) is type(thing)
+
+
+@pytest.mark.parametrize(
+    ("thing", "type"),
+    [
+        ("a text", "string"),
+        ({"lr": 0.1, "layers": [1, 2]}, "JSON"),
+        ([1, 2], "JSON"),
+        ((1, 2), "pickle"),
+        ({1: 2}, "pickle"),
+        (Model([1.0]), "pickle"),
+    ],
+)
+def test_what_kind_it_is(thing, type):
+    assert packing.pack("thing", thing).type == type
+    assert again(thing) == thing
+
+
+def test_arrays():
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    packed = packing.pack("array", array)
+    assert (packed.type, packed.file) == ("numpy", "array.npz")
+    back = again(array)
+    assert back.dtype == array.dtype
+    assert (back == array).all()
+    assert (again(np.array([{"a": 1}])) == np.array([{"a": 1}])).all()
+
+
+def test_files_and_folders(tmp_path: Path):
+    (tmp_path / "data" / "deep").mkdir(parents=True)
+    (tmp_path / "data" / "deep" / "x.txt").write_text("x")
+    (tmp_path / "data" / "y.bin").write_bytes(b"\0y")
+    file = packing.pack("file", str(tmp_path / "data" / "y.bin"))
+    assert (file.type, file.file) == ("file", "y.bin")
+    assert packing.local_copy(file.type, file.file, file.content).read_bytes() == b"\0y"
+    folder = packing.pack("folder", tmp_path / "data")
+    assert (folder.type, folder.preview) == ("archive", "deep/x.txt\ny.bin")
+    copy = packing.local_copy(folder.type, folder.file, folder.content)
+    assert (copy / "deep" / "x.txt").read_text() == "x"
+    whole = packing.local_copy(folder.type, folder.file, folder.content, extract=False)
+    assert whole.name == "data.zip"
+    with pytest.raises(Usage):
+        packing.pack("none", tmp_path / "none")
+
+
+def test_what_is_too_large_or_cannot_be_stored(tmp_path: Path):
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(packing.LARGEST + 1)
+    with pytest.raises(Refused, match="at most 16 MB go through Prefect"):
+        packing.pack("large", large)
+    with pytest.raises(Refused, match="the artifact 'large' has 17 MB"):
+        packing.pack("large", "x" * 17_000_000).item("large", None)
+    with pytest.raises(Usage, match="cannot be stored"):
+        packing.pack("function", lambda: None)
+    with pytest.raises(Usage, match="can only be pickled"):
+        packing.pack("tuple", (1, 2), auto_pickle=False)
+
+
+def test_an_item_says_what_is_in_it():
+    item = packing.pack("text", "abc").item("text", {"by": "me"})
+    assert (item["size"], item["preview"], item["type"]) == (3, "abc", "string")
+    assert item["hash"].startswith("ba7816bf")
