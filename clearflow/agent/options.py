@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from clearflow.errors import Usage
+from clearflow.words.containers import Policy
 from clearflow.words.models import Machine
 
 UNLIMITED = 1000  # slots of a services agent: light controllers, bounded only by the machine
@@ -18,7 +19,9 @@ class AgentOptions:
     """What `clearflow agent start` was told.
 
     `queues` in order of preference; with `fairness` in turn. `gpus` are the ids the agent may
-    hand out, None for all it finds. `idle_timeout` in seconds, None to stay.
+    hand out, None for all it finds. `idle_timeout` in seconds, None to stay. `docker` is the image
+    of scripts that name none, and None for an agent without Docker; `docker_allow` are patterns of
+    images, `docker_args` arguments as of `docker run`.
     """
 
     pool: str = "clearflow"
@@ -30,7 +33,16 @@ class AgentOptions:
     services: bool = False
     idle_timeout: float | None = None
     create_queues: bool = False
-    runtimes: tuple[str, ...] = field(default=("process",))
+    docker: str | None = None
+    docker_allow: tuple[str, ...] = ()
+    docker_args: str = ""
+
+    @property
+    def containers(self) -> Policy | None:
+        """What it says about containers; None when it has no Docker."""
+        if self.docker is None:
+            return None
+        return Policy(self.docker, self.docker_allow, self.docker_args)
 
     def machine(self) -> Machine:
         """What this agent has to give on this machine."""
@@ -39,7 +51,8 @@ class AgentOptions:
             gpus=() if self.services else _gpus(self.gpus),
             cpus=float(os.cpu_count() or 1),
             memory_mb=_memory_mb(),
-            runtimes=self.runtimes,
+            runtimes=("process",) if self.containers is None else ("docker", "process"),
+            images=self.containers.patterns if self.containers else (),
         )
 
 
