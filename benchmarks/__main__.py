@@ -9,7 +9,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import herd, idle_agent, long_queue, loss, start_latency, throughput
+from benchmarks import (
+    docker_start,
+    herd,
+    idle_agent,
+    long_queue,
+    loss,
+    start_latency,
+    throughput,
+)
 from benchmarks.bench import Report, markdown
 
 FULL: dict[str, Callable[[], Report]] = {
@@ -19,6 +27,7 @@ FULL: dict[str, Callable[[], Report]] = {
     "idle_agent": idle_agent.run,
     "loss": loss.run,
     "herd": herd.run,
+    "docker_start": docker_start.run,
 }
 QUICK: dict[str, Callable[[], Report]] = {
     "start_latency": lambda: start_latency.run(5),
@@ -27,6 +36,7 @@ QUICK: dict[str, Callable[[], Report]] = {
     "idle_agent": lambda: idle_agent.run(60.0),
     "loss": lambda: loss.run(1),
     "herd": lambda: herd.run(50, 2),
+    "docker_start": lambda: docker_start.run(5),
 }
 
 

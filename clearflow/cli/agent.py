@@ -181,6 +181,8 @@ def show(name: Name, json: Json = False) -> None:
             ["queues", ", ".join(record.queues)],
             ["slots", f"{len(record.tasks)} of {record.slots} in use"],
             ["gpus", ", ".join(record.gpus) or "none"],
+            ["runs tasks in", ", ".join(record.runtimes)],
+            *([["images", ", ".join(record.images)]] if record.images else []),
             ["since", record.since],
             ["version", record.version],
             *[["task", run_id] for run_id in record.tasks],

@@ -37,6 +37,12 @@ def run(
     attempts: Annotated[
         int | None, typer.Option(help="How often it is started before its loss is final.", min=1)
     ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="A Docker image to run in (default: as the agent does).")
+    ] = None,
+    docker_args: Annotated[
+        str | None, typer.Option(help="Arguments of `docker run`, such as '--shm-size 8g'.")
+    ] = None,
     pool: Pool = None,
 ) -> None:
     """Run a script on another machine, exactly as it stands here.
@@ -47,6 +53,10 @@ def run(
     from clearflow.capture.owner import owner
     from clearflow.environment import collect
     from clearflow.tasks.script import Order, pack, submit
+    from clearflow.words.containers import Options, options
+
+    # One that no agent could read is told before anything is queued.
+    options(docker_args or "", Options(privileged=True))
 
     order = Order(
         file=script,
@@ -60,6 +70,7 @@ def run(
         named=send or (),
         max_attempts=attempts,
         pool=pool_name(pool),
+        variables={k: v for k, v in (("image", image), ("docker_args", docker_args)) if v},
     )
     with TemporaryDirectory(prefix="clearflow-") as place:
         with progress("taking the code as it stands"):

@@ -107,7 +107,7 @@ class InContainer:
         say = self._task.console.note
         self._engine = engine = await in_thread(Engine)
         image = await in_thread(lambda: engine.image(name, say))
-        environment = await self._environment(name, image)
+        environment = await self._environment(name, image, options)
         self._container = made = Container(engine, self._task.rundir)
         await made.listen()
         # The container's user may be another; nobody else can enter the folder it lies in.
@@ -115,7 +115,7 @@ class InContainer:
         await made.start(self._config(name, image, options, environment))
         self._task.attach(made)
 
-    async def _environment(self, name: str, image: Image) -> Path | None:
+    async def _environment(self, name: str, image: Image, options: Options) -> Path | None:
         """The folder of the environment for this task; None when the image is all it needs."""
         recipe = Recipe.of(self._variables, prefect=False)
         if recipe is None:
@@ -123,7 +123,6 @@ class InContainer:
         if not self._variables.get("python_version"):
             recipe = replace(recipe, python_version="3")  # the image's
         recipe = replace(recipe, platform=f"{recipe.platform} in {image.id}")
-        options = containers.options(self._policy.arguments, own=os.environ)
         labels = docker.labels(self._job.token, self._job.agent, settings().home_path)
         builder = InImage(name, ENVIRONMENT, labels, options)
         python = await build.prepare(recipe, settings().home_path, self._task.console.note, builder)

@@ -147,7 +147,9 @@ class InImage:
             mounts.append(mount(certificates, f"{ROOM}/certificates.pem"))
             env["SSL_CERT_FILE"] = env["PIP_CERT"] = f"{ROOM}/certificates.pem"
         script = _BUILD.format(room=ROOM, target=self._place)
-        host = {"Mounts": mounts, "NetworkMode": self._options.network}
+        # A task that must not reach the network may need packages from there.
+        network = None if self._options.network == "none" else self._options.network
+        host = {"Mounts": mounts, "NetworkMode": network}
         return {
             "Image": self._image,
             "Entrypoint": ["/bin/sh", "-ec", script, "sh", self._version],

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from clearflow._prefect import claims, pools, runs
-from tests.support.agents import LOSING, AgentProcess, Client, Site
-from tests.support.docker import IMAGE, DockerEngine
+from tests.support.agents import LOSING, AgentProcess, Client, Site, client, opened
+from tests.support.docker import IMAGE, DockerEngine, registry
 from tests.support.git import Laptop
+from tests.support.server import PrefectServer
 from tests.support.waiting import wait_until
 
 HELPER = "def half(x):\n    return x / 2\n"
@@ -75,22 +74,32 @@ def start(site: Site, engine: DockerEngine) -> Callable[..., AgentProcess]:
     return start
 
 
-def send(site: Site, folder: Path, script: str, *words: str) -> str:
-    """Put a script into the queue `q`; the id of its task."""
-    command = [sys.executable, "-m", "clearflow", "task", "run", "--pool", site.pool]
-    done = subprocess.run(
-        [*command, script, "--queue", "q", "--", *words],
+def clearflow(
+    site: Site, *words: str, folder: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """The command line."""
+    return subprocess.run(
+        [sys.executable, "-m", "clearflow", *words],
         cwd=folder,
-        env={**site.env, "CLEARFLOW_HOME": str(folder.parent / "laptop-home")},
+        env={**site.env, **env},
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
     )
+
+
+def send(site: Site, folder: Path, script: str, *words: str) -> str:
+    """Put a script into the queue `q`; the id of its task."""
+    home = str(folder.parent / "laptop-home")
+    command = ["task", "run", "--pool", site.pool, script, "--queue", "q", "--", *words]
+    done = clearflow(site, *command, folder=folder, CLEARFLOW_HOME=home)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-async def send_with(ask: Client, folder: Path, script: str, *words: str, **variables: object) -> str:
+async def send_with(
+    ask: Client, folder: Path, script: str, *words: str, **variables: object
+) -> str:
     """The same, with further job variables; before there is an agent."""
     await pools.ensure_queue(ask.api, ask.site.pool, "q")
     task = send(ask.site, folder, script, *words)
@@ -286,7 +295,7 @@ async def test_arguments_reach_the_container(site, ask, project, start, tmp_path
 
 
 async def test_a_setup_script_runs_in_the_container(site, ask, project, start):
-    task = await send_with(ask, project, "train.py", setup_script="echo 'setting up'; touch made")
+    task = await send_with(ask, project, "train.py", setup_script="echo 'setting up'; echo > made")
     start("q")
     assert (await ask.ended(task)).state.type == "COMPLETED", await ask.report(task)
     assert (await ask.console(task, "console"))[0] == "setting up"
@@ -317,9 +326,8 @@ async def test_an_image_that_no_agent_allows_waits_and_says_so(site, ask, projec
     allowed = send(site, project, "train.py")
     assert (await ask.ended(allowed)).state.type == "COMPLETED", await ask.report(allowed)
     assert await ask.status(forbidden) == "queued"
-    command = [sys.executable, "-m", "clearflow", "task", "show", forbidden, "--json"]
-    shown = subprocess.run(command, env=dict(site.env), capture_output=True, text=True)
-    assert "no agent allows the image other:1" in json.dumps(json.loads(shown.stdout))
+    shown = clearflow(site, "task", "show", forbidden)
+    assert "no agent allows the image other:1" in shown.stdout
 
 
 async def test_a_task_may_ask_for_a_process(site, ask, project, start):
@@ -353,33 +361,80 @@ async def test_a_flow_is_refused_before_it_starts(site, ask, start):
         (None, "no.such.registry.invalid/x:1", "could not be pulled"),
     ],
 )
-async def test_a_missing_engine_or_image_is_said_at_once(site, engine, host, image, said):
-    words = ["agent", "start", "--queue", "q", "--create-queue", "--pool", site.pool]
-    done = subprocess.run(
-        [sys.executable, "-m", "clearflow", *words, "--docker", image],
-        env={**site.env, "DOCKER_HOST": host or engine.host},
-        capture_output=True,
-        text=True,
-    )
+def test_a_missing_engine_or_image_is_said_at_once(site, engine, host, image, said):
+    words = ["--queue", "q", "--create-queue", "--pool", site.pool, "--docker", image]
+    done = clearflow(site, "agent", "start", *words, DOCKER_HOST=host or engine.host)
     assert done.returncode == 1, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
-async def test_an_exclusive_task_is_frozen_and_goes_on(site, ask, project, start, engine):
-    """Its supervisor stops hearing of its machine: the agent is stopped, and cannot say so."""
-    (project / "waits.py").write_text(WAITS)
-    task = await send_with(ask, project, "waits.py", exclusive=True)
-    agent = start("q")
-    await ask.until_printed(task, "here")
-    (supervisor,) = agent.processes("cf-supervisor")
+TICKS = """
+import pathlib, time
+print("here", flush=True)
+while not pathlib.Path("/marks/go").exists():
+    time.sleep(0.05)
+"""
 
-    def state() -> str:
-        (container,) = engine.containers()
-        return str(container["State"])
 
-    assert state() == "running"
-    supervisor.kill(signal.SIGSTOP)
-    supervisor.kill(signal.SIGCONT)
-    await claims.abort(ask.api, task, "ada")
-    assert (await ask.ended(task)).state.type == "CANCELLED", await ask.report(task)
+@pytest.fixture
+def lonely_site(
+    fresh_server: PrefectServer, tmp_path: Path, unique: Callable[[str], str]
+) -> Iterator[Site]:
+    """A site with a server of its own, which may be killed."""
+    env = fresh_server.env(home=tmp_path / "prefect-home")
+    with opened(fresh_server.url, env, tmp_path, unique("pool")) as site:
+        yield site
+
+
+async def test_an_exclusive_task_is_frozen_while_its_machine_is_cut_off(
+    lonely_site, fresh_server, engine, project, tmp_path
+):
+    (project / "waits.py").write_text(TICKS)
+    async with client(lonely_site) as ask:
+        mount = f"-v {tmp_path}:/marks"
+        task = await send_with(ask, project, "waits.py", exclusive=True, docker_args=mount)
+        lonely_site.agent("q", docker=IMAGE, env={**LOSING, "DOCKER_HOST": engine.host})
+        await ask.until_printed(task, "here")
+        fresh_server.kill()
+        wait_until(lambda: engine.states() == ["paused"], 60, what="the task to be frozen")
+        fresh_server.start()
+        wait_until(lambda: engine.states() == ["running"], 60, what="the task to go on")
+        (tmp_path / "go").touch()
+        ended = await ask.ended(task)
+        assert (ended.state.type, ended.note.attempt) == ("COMPLETED", 1)
+
+
+async def test_an_image_that_is_not_here_is_pulled(site, ask, project, start, engine):
+    with registry(engine) as pulled:
+        task = await send_with(ask, project, "train.py", image=pulled)
+        start("q")
+        ended = await ask.ended(task)
+    assert ended.state.type == "COMPLETED", await ask.report(task)
+    said = [line for line in await ask.console(task, "clearflow") if "the image" in line]
+    assert said[0] == f"Pulling the image {pulled}"
+    assert said[1].startswith(f"Pulled the image {pulled} in ")
+
+
+async def test_the_environment_is_built_in_the_image_once(site, ask, project, start):
+    """By uv, with the image's own Python; the second task finds it there."""
+    (project / "requirements.txt").write_text("six==1.16.0\n")
+    (project / "uses.py").write_text("import six, sys\nprint(six.__version__, sys.prefix)\n")
+    start("q", docker_args="--network host")
+    built = []
+    for _ in range(2):
+        task = send(site, project, "uses.py")
+        assert (await ask.ended(task)).state.type == "COMPLETED", await ask.report(task)
+        assert await ask.console(task, "console") == ["1.16.0 /clearflow/environment"]
+        said = await ask.console(task, "clearflow")
+        built.append([line for line in said if line.startswith("In a container of ")])
+    assert built == [[f"In a container of {IMAGE}; it is kept for others of this image"], []]
+
+
+async def test_an_environment_that_cannot_be_built_is_told(site, ask, project, start, engine):
+    (project / "requirements.txt").write_text("six==99.99.99\n")
+    start("q", docker_args="--network host")
+    task = send(site, project, "train.py")
+    ended = await ask.ended(task)
+    assert ended.state.type == "FAILED", await ask.report(task)
+    assert "six==99.99.99" in ended.note.text

@@ -1,7 +1,10 @@
 """A real Docker Engine in a folder of its own, and a small image with this machine's Python."""
 
 import contextlib
+import gzip
+import hashlib
 import io
+import json
 import shutil
 import signal
 import subprocess
@@ -9,10 +12,15 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
+import threading
+from collections.abc import Iterator
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import docker
+from uv import find_uv_bin
 
 from tests.support.processes import clean_environment
 from tests.support.waiting import wait_until
@@ -37,7 +45,7 @@ class DockerEngine:
         self.log = self.folder / "dockerd.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    @property
+    @cached_property
     def api(self) -> Any:
         """A client of this Engine."""
         return docker.APIClient(self.host, version="auto")
@@ -66,7 +74,7 @@ class DockerEngine:
             said = self.log.read_text(errors="replace")[-3000:]
             raise AssertionError(f"dockerd ended with code {code}:\n{said}")
         with contextlib.suppress(docker.errors.DockerException):
-            return bool(self.api.ping())
+            return (self.folder / "socket").exists() and bool(self.api.ping())
         return False
 
     def stop(self) -> None:
@@ -83,6 +91,10 @@ class DockerEngine:
     def containers(self) -> list[dict[str, Any]]:
         """All there are, running or not."""
         return list(self.api.containers(all=True))
+
+    def states(self) -> list[str]:
+        """What each of them does: running, paused, exited…"""
+        return [str(each["State"]) for each in self.containers()]
 
     def mounts(self) -> list[str]:
         """What is mounted below its folder: a line for each container."""
@@ -104,9 +116,72 @@ class DockerEngine:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        if "api" in self.__dict__:
+            self.api.close()
         for place in (self.folder / "exec").glob("netns/*"):
             subprocess.run(["umount", "-l", str(place)], check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def registry(engine: DockerEngine) -> Iterator[str]:
+    """A registry with one image, the small one under another name, which `engine` has not yet."""
+    root = _root_folder()
+    layer = gzip.compress(root, compresslevel=1)
+    config = json.dumps(
+        {
+            "architecture": engine.api.version()["Arch"],
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [_digest(root)]},
+        }
+    ).encode()
+    kind = "application/vnd.docker.{}+json"
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": kind.format("distribution.manifest.v2"),
+            "config": _described(kind.format("container.image.v1"), config),
+            "layers": [_described("application/vnd.docker.image.rootfs.diff.tar.gzip", layer)],
+        }
+    ).encode()
+    stored = {_digest(each): each for each in (layer, config, manifest)} | {"1": manifest}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.path.rpartition("/")[2]
+            content = b"" if self.path == "/v2/" else stored.get(wanted)
+            self.send_response(404 if content is None else 200)
+            of = "distribution.manifest.v2" if "manifests" in self.path else "any"
+            self.send_header("Content-Type", kind.format(of))
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content or b"")
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None:
+            return None
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    name = f"127.0.0.1:{server.server_port}/far/away:1"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield name
+    finally:
+        server.shutdown()
+        server.server_close()
+        with contextlib.suppress(docker.errors.APIError):
+            engine.api.remove_image(name, force=True)
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _described(kind: str, content: bytes) -> dict[str, Any]:
+    return {"mediaType": kind, "size": len(content), "digest": _digest(content)}
 
 
 def _root_folder() -> bytes:
@@ -122,7 +197,9 @@ def _root_folder() -> bytes:
             added: set[str] = set()
             programs = [python, *map(Path, _PROGRAMS)]
             modules = sorted((library / "lib-dynload").glob("*.so"))
-            for each in (*programs, *_libraries([*programs, *modules])):
+            # uv is mounted where it is needed.
+            needing = [*programs, *modules, Path(find_uv_bin())]
+            for each in (*programs, *_libraries(needing)):
                 _add(archive, each, added)
             archive.add(library, str(library).lstrip("/"), filter=_wanted)
             _link(archive, "usr/local/bin/python3", str(python))
