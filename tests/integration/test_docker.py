@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,7 @@ def project(remotes: tuple[Path, str], tmp_path: Path) -> Path:
 def start(site: Site, engine: DockerEngine) -> Callable[..., AgentProcess]:
     """Start an agent with Docker, of the test image by default."""
 
-    def start(*queues: str, env: dict[str, str] | None = None, **options: object) -> AgentProcess:
+    def start(*queues: str, env: dict[str, str] | None = None, **options: Any) -> AgentProcess:
         told = {"docker": IMAGE, **options}
         return site.agent(*queues, env={"DOCKER_HOST": engine.host, **(env or {})}, **told)
 
@@ -402,7 +403,8 @@ async def test_an_exclusive_task_is_frozen_while_its_machine_is_cut_off(
         wait_until(lambda: engine.states() == ["running"], 60, what="the task to go on")
         (tmp_path / "go").touch()
         ended = await ask.ended(task)
-        assert (ended.state.type, ended.note.attempt) == ("COMPLETED", 1)
+        assert ended.state is not None
+        assert (ended.state.type, ended.note.attempt) == ("COMPLETED", 1), await ask.report(task)
 
 
 async def test_an_image_that_is_not_here_is_pulled(site, ask, project, start, engine):
