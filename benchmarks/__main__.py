@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import (
     client,
+    docker_start,
     environment,
     herd,
     idle_agent,
@@ -36,6 +37,7 @@ FULL: dict[str, Callable[[], Report]] = {
     "snapshot": snapshot.run,
     "environment": environment.run,
     "scalars": scalars.run,
+    "docker_start": docker_start.run,
 }
 QUICK: dict[str, Callable[[], Report]] = {
     "start_latency": lambda: start_latency.run(5),
@@ -49,6 +51,7 @@ QUICK: dict[str, Callable[[], Report]] = {
     "snapshot": lambda: snapshot.run(2, 500, 5),
     "environment": lambda: environment.run(1),
     "scalars": lambda: scalars.run(1000, 3),
+    "docker_start": lambda: docker_start.run(5),
 }
 
 

@@ -52,11 +52,12 @@ class AgentRecord:
     runtimes: tuple[str, ...] = ("process",)
     cpus: float = 0.0
     memory_mb: int = 0
+    images: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> AgentRecord:
         known = {k: data[k] for k in cls.__dataclass_fields__ if k in data}
-        for key in ("queues", "gpus", "tasks", "runtimes"):
+        for key in ("queues", "gpus", "tasks", "runtimes", "images"):
             known[key] = tuple(known.get(key) or ())
         return cls(**known)
 
@@ -85,6 +86,7 @@ class AgentView:
             cpus=record.cpus,
             memory_mb=record.memory_mb,
             runtimes=record.runtimes,
+            images=record.images,
         )
         return Serving(record.name, record.queues, self.status, machine, len(record.tasks))
 

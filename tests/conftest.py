@@ -3,6 +3,7 @@
 - `server`: the Prefect server all tests share; `unique` names of pools and queues keep them apart.
 - `fresh_server`: a server for one test alone, to be killed, restarted or counted on.
 - `postgres_server`: the shared Prefect server on PostgreSQL; its tests get the mark `postgres`.
+- `docker_engine`: a Docker Engine with a small image; its tests get the mark `docker`.
 - `prefect_env`: the environment for a child process that talks to `server`.
 - `clearflow_home`: a folder of its own for the clearflow processes of this test.
 - `unique`: makes names no other test uses.
@@ -18,6 +19,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -26,6 +28,9 @@ from tests.support.postgres import PostgresServer
 from tests.support.processes import kill_leftovers, marked
 from tests.support.server import QUIET, PrefectServer
 from tests.support.server import template_database as cached_template
+
+if TYPE_CHECKING:
+    from tests.support.docker import DockerEngine
 
 SESSION_ID = f"session-{uuid.uuid4().hex[:12]}"
 """Marks the processes that live as long as the whole run."""
@@ -60,10 +65,13 @@ def _short_folder() -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever asks for PostgreSQL carries its mark, so that no test can forget it."""
+    """Whoever asks for PostgreSQL or Docker carries its mark, so that no test can forget it."""
     for item in items:
-        if {"postgres", "postgres_server"} & set(getattr(item, "fixturenames", ())):
+        asked = set(getattr(item, "fixturenames", ()))
+        if {"postgres", "postgres_server"} & asked:
             item.add_marker(pytest.mark.postgres)
+        if "docker_engine" in asked:
+            item.add_marker(pytest.mark.docker)
 
 
 @pytest.fixture(scope="session")
@@ -143,6 +151,18 @@ def postgres_server(
             )
             stack.enter_context(server)
         yield server
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator["DockerEngine"]:
+    """A Docker Engine with a small image; its tests get the mark `docker`."""
+    from tests.support.docker import DockerEngine
+
+    with contextlib.ExitStack() as stack:
+        with marked(SESSION_ID):
+            engine = stack.enter_context(DockerEngine())
+        engine.make_image()
+        yield engine
 
 
 @pytest.fixture

@@ -22,10 +22,13 @@ LAUNCHER = "clearflow.supervisor.launcher"
 
 
 class Launcher:
-    """The process that forks supervisors; started when needed, and again when it dies."""
+    """The process that forks supervisors; started when needed, and again when it dies.
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    `more` are runtimes beside processes that its supervisors will want to use.
+    """
+
+    def __init__(self, connection: Connection, *more: str) -> None:
+        self._connection, self._more = connection, more
         self._process: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
         self._lock = asyncio.Lock()
@@ -72,7 +75,7 @@ class Launcher:
         env["PREFECT_API_URL"] = self._connection.url
         with theirs:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond
-                [sys.executable, "-m", LAUNCHER, str(theirs.fileno())],
+                [sys.executable, "-m", LAUNCHER, str(theirs.fileno()), *self._more],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=env,

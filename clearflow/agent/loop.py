@@ -14,6 +14,7 @@ from typing import Any
 
 from clearflow import agents
 from clearflow._prefect.http import Api
+from clearflow.agent.containers import Containers
 from clearflow.agent.heart import Heart
 from clearflow.agent.launch import Launcher, Running
 from clearflow.agent.listen import Listener
@@ -23,7 +24,7 @@ from clearflow.agent.slots import Used
 from clearflow.agent.take import SOON, Taker
 from clearflow.agents import AgentRecord, Wish
 from clearflow.errors import ClearflowError, NotFound
-from clearflow.runtimes import rundir
+from clearflow.runtimes import clearing, rundir
 from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.settings import settings
 from clearflow.tasks import loss
@@ -52,7 +53,9 @@ class Agent:
         self.tasks: dict[str, Running] = {}
         self.record: AgentRecord | None = None
         self.folder = rundir.agent_folder(settings().home_path, name)
-        self.launcher = Launcher(api.connection)
+        policy = options.containers
+        self.launcher = Launcher(api.connection, *([clearing.DOCKER] if policy else []))
+        self.containers = Containers(name, policy, say)
         self.peers = Peers(api, options.pool, name)
         self.heart = Heart(api, options.pool, name, self._claims, self._beaten, self.peers)
         self.status = "running"
@@ -108,6 +111,7 @@ class Agent:
                 await self._follow(Running(folder, job), lease=0.0)
         await self._lose_dead()
         known = {t.job.token for t in self.tasks.values()}
+        await self.containers.sweep(known)
         self.heart.others.update(
             await loss.lose_forgotten(self.api, self.options.pool, self.name, known)
         )
@@ -192,6 +196,7 @@ class Agent:
         while True:
             if self.status == "running":
                 try:
+                    await self.containers.answer()
                     while self.status == "running" and await self.taker.take_one():
                         pass
                     failures = 0
@@ -341,6 +346,7 @@ class Agent:
             pid=os.getpid(),
             version=metadata.version("clearflow"),
             runtimes=tuple(self.machine.runtimes),
+            images=tuple(self.machine.images),
             cpus=self.machine.cpus,
             memory_mb=self.machine.memory_mb,
         )

@@ -13,6 +13,7 @@ from typing import IO
 from clearflow import agents
 from clearflow._prefect.connection import connection
 from clearflow._prefect.http import Api
+from clearflow.agent import containers
 from clearflow.agent.loop import Agent
 from clearflow.agent.options import AgentOptions
 from clearflow.agents import Wish
@@ -39,6 +40,8 @@ def run(options: AgentOptions, say: Callable[[str], None] = _print) -> None:
 async def serve(options: AgentOptions, say: Callable[[str], None] = _print) -> None:
     """The agent as a coroutine, without signals of its own when they are taken already."""
     machine = options.machine()
+    if options.containers is not None:
+        await containers.ready(options.containers, say)
     name, lock = _name(options)
     where = connection()
     with lock:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from clearflow.errors import Usage
+from clearflow.words.containers import Policy
 from clearflow.words.models import Machine
 
 UNLIMITED = 1000  # slots of a services agent: light controllers, bounded only by the machine
@@ -21,6 +22,8 @@ class AgentOptions:
     hand out, None for all it finds. `idle_timeout` in seconds, None to stay. `max_hours` is how
     long this machine is there: the agent is gone by then, and no task with it. With
     `own_environment` tasks run with the agent's interpreter and packages, whatever they ask for.
+    `docker` is the image of scripts that name none, and None for an agent without Docker;
+    `docker_allow` are patterns of images, `docker_args` arguments as of `docker run`.
     """
 
     pool: str = "clearflow"
@@ -34,7 +37,16 @@ class AgentOptions:
     max_hours: float | None = None
     own_environment: bool = False
     create_queues: bool = False
-    runtimes: tuple[str, ...] = field(default=("process",))
+    docker: str | None = None
+    docker_allow: tuple[str, ...] = ()
+    docker_args: str = ""
+
+    @property
+    def containers(self) -> Policy | None:
+        """What it says about containers; None when it has no Docker."""
+        if self.docker is None:
+            return None
+        return Policy(self.docker, self.docker_allow, self.docker_args)
 
     def machine(self) -> Machine:
         """What this agent has to give on this machine."""
@@ -43,7 +55,8 @@ class AgentOptions:
             gpus=() if self.services else _gpus(self.gpus),
             cpus=float(os.cpu_count() or 1),
             memory_mb=_memory_mb(),
-            runtimes=self.runtimes,
+            runtimes=("process",) if self.containers is None else ("docker", "process"),
+            images=self.containers.patterns if self.containers else (),
         )
 
 

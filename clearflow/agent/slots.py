@@ -68,7 +68,8 @@ def free(machine: Machine, used: Iterable[Used]) -> Free:
 
 def could_ever_run(machine: Machine, needs: Needs) -> bool:
     """Whether the machine, empty, could run a task."""
-    return needs.runtime in machine.runtimes and free(machine, ()).fits(needs)
+    able = machine.has_runtime(needs) and machine.allows(needs)
+    return able and free(machine, ()).fits(needs)
 
 
 def choose(

@@ -16,10 +16,12 @@ from clearflow.agent import choose, slots
 from clearflow.agent.options import AgentOptions
 from clearflow.agent.slots import Used
 from clearflow.errors import ClearflowError, NotFound
+from clearflow.runtimes.clearing import DOCKER, PROCESS
 from clearflow.runtimes.rundir import Job
 from clearflow.words import jobs, lifecycle
 from clearflow.words.models import SCHEDULED, Machine, Needs, Queue, Run, State
 from clearflow.words.notes import Note
+from clearflow.words.scripts import Script
 
 OFFERED = 20
 FRESH = 0.2  # seconds in which an offer is as good as another look
@@ -195,9 +197,11 @@ class Taker:
         variables = await self._variables(run)
         used = self._used()
         needs = Needs.parse(variables)
-        if not slots.free(self.machine, used).fits(needs):
+        able = slots.could_ever_run(self.machine, needs)
+        if not able or not slots.free(self.machine, used).fits(needs):
             await self._give_back(run, write.note, "waiting for a machine it fits on")
             return False
+        policy = self.options.containers
         job = Job(
             run_id=run.id,
             task_id=run.task_id,
@@ -216,6 +220,8 @@ class Taker:
             queue_limit=self.lines[queue].queue.limit,
             pool_limit=self.pool.get("concurrency_limit"),
             claimed_at=claimed_at,
+            runtime=self._runtime(needs, variables),
+            docker=policy.dump() if policy else {},
         )
         return await self._launch(run, job)
 
@@ -223,6 +229,11 @@ class Taker:
         """What a task asks for, but for the environment where it gets the agent's."""
         left_out = {"requirements", "python_version"} if self.options.own_environment else set()
         return {k: v for k, v in variables.items() if k not in left_out}
+
+    def _runtime(self, needs: Needs, variables: Mapping[str, Any]) -> str:
+        """Where a task runs: where it asks to, else scripts in Docker if this agent has it."""
+        in_docker = self.options.containers is not None and Script.of(variables) is not None
+        return needs.runtime or (DOCKER if in_docker else PROCESS)
 
     async def _launch(self, run: Run, job: Job) -> bool:
         try:

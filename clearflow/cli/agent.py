@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -68,6 +69,19 @@ def start(
     create_queue: Annotated[
         bool, typer.Option("--create-queue", help="Make queues that do not exist.")
     ] = False,
+    docker: Annotated[
+        bool, typer.Option("--docker", help="Run scripts in containers, of IMAGE by default.")
+    ] = False,
+    image: Annotated[
+        str | None, typer.Argument(help="With --docker: the image of tasks that name none.")
+    ] = None,
+    docker_allow: Annotated[
+        list[str] | None,
+        typer.Option(help="Pattern of images that tasks may name, as 'python:*'; repeatable."),
+    ] = None,
+    docker_args: Annotated[
+        str, typer.Option(help="Arguments of `docker run` for every container.")
+    ] = "",
     pool: Pool = None,
 ) -> None:
     """Start an agent on this machine.
@@ -80,6 +94,9 @@ def start(
 
     if name is not None and ("/" in name or "%" in name or not name.strip()):
         raise Usage(f"{name!r} cannot name an agent: Prefect allows neither / nor %")
+    if not docker and (image or docker_allow or docker_args):
+        raise Usage("an image, --docker-allow and --docker-args go with --docker")
+    own = f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
     options = AgentOptions(
         pool=pool_name(pool),
         queues=tuple(queue or ()),
@@ -92,6 +109,9 @@ def start(
         max_hours=max_hours,
         own_environment=own_environment,
         create_queues=create_queue,
+        docker=image or own if docker else None,
+        docker_allow=tuple(docker_allow or ()),
+        docker_args=docker_args,
     )
     if detach:
         from clearflow.cli.detach import detach as into_background
@@ -171,6 +191,8 @@ def show(name: Name, json: Json = False) -> None:
             ["queues", ", ".join(record.queues)],
             ["slots", f"{len(record.tasks)} of {record.slots} in use"],
             ["gpus", ", ".join(record.gpus) or "none"],
+            ["runs tasks in", ", ".join(record.runtimes)],
+            *([["images", ", ".join(record.images)]] if record.images else []),
             ["since", record.since],
             ["version", record.version],
             *[["task", run_id] for run_id in record.tasks],

@@ -34,6 +34,12 @@ Send = Annotated[
     list[str] | None,
     typer.Option(help="Send this new file though it looks like a secret; repeatable."),
 ]
+Image = Annotated[
+    str | None, typer.Option(help="A Docker image to run in (default: as the agent does).")
+]
+DockerArgs = Annotated[
+    str | None, typer.Option(help="Arguments of `docker run`, such as '--shm-size 8g'.")
+]
 Attempts = Annotated[
     int | None, typer.Option(help="How often it is started before its loss is final.", min=1)
 ]
@@ -50,6 +56,8 @@ def run(
     python: Python = None,
     send: Send = None,
     attempts: Attempts = None,
+    image: Image = None,
+    docker_args: DockerArgs = None,
     pool: Pool = None,
 ) -> None:
     """Run a script on another machine, exactly as it stands here.
@@ -58,7 +66,9 @@ def run(
     from there, the rest goes through the Prefect server. Files that git ignores stay here.
     """
     order = _order(script, arguments, project, name, tag, requirements, python, send, attempts)
-    task = _submit(replace(order, queue=queue, pool=pool_name(pool)))
+    task = _submit(
+        replace(order, queue=queue, variables=_docker(image, docker_args), pool=pool_name(pool))
+    )
     say(f"queued {task.name} in {queue!r}: `clearflow task logs -f {task.task_id[:8]}`")
     print(task.task_id)
 
@@ -73,11 +83,13 @@ def create(
     python: Python = None,
     send: Send = None,
     attempts: Attempts = None,
+    image: Image = None,
+    docker_args: DockerArgs = None,
     pool: Pool = None,
 ) -> None:
     """Make a draft of a script, exactly as it stands here; nothing runs yet."""
     order = _order(script, arguments, project, name, tag, requirements, python, send, attempts)
-    task = _submit(replace(order, pool=pool_name(pool)))
+    task = _submit(replace(order, variables=_docker(image, docker_args), pool=pool_name(pool)))
     say(f"made the draft {task.name}: `clearflow task enqueue {task.task_id[:8]} --queue …`")
     print(task.task_id)
 
@@ -107,6 +119,14 @@ def _order(
         named=send or (),
         max_attempts=attempts,
     )
+
+
+def _docker(image: str | None, arguments: str | None) -> dict[str, str]:
+    """The job variables of a container. One that no agent could read is told at once."""
+    from clearflow.words.containers import Options, options
+
+    options(arguments or "", Options(privileged=True))
+    return {k: v for k, v in (("image", image), ("docker_args", arguments)) if v}
 
 
 def _submit(order: Order) -> Run:

@@ -23,7 +23,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from clearflow.environment import uv
 from clearflow.environment.recipe import Recipe
@@ -36,7 +36,18 @@ _JUST_USED = 60.0
 Say = Callable[[str], None]
 
 
-async def prepare(recipe: Recipe, home: Path, say: Say) -> Path:
+class Builder(Protocol):
+    """Who fills the folder of an environment: uv on this machine, or uv in a container."""
+
+    async def create(self, target: Path, python_version: str, home: Path, say: Say) -> None: ...
+
+    async def install(self, target: Path, requirements: Path, home: Path, say: Say) -> None: ...
+
+    def stands(self, python: Path) -> bool:
+        """Whether the executable of a complete environment is still one."""
+
+
+async def prepare(recipe: Recipe, home: Path, say: Say, builder: Builder = uv) -> Path:
     """The Python executable of an environment for this recipe, built if it is not there.
 
     When it is there nothing is started and nothing said. Whoever asks for a recipe that another
@@ -44,14 +55,14 @@ async def prepare(recipe: Recipe, home: Path, say: Say) -> Path:
     one line, after the last words of uv have gone to `say`. Cancelling it ends the build.
     """
     folder = home / "environments" / recipe.hash
-    if python := _ready(folder):
+    if (python := _ready(folder)) and builder.stands(python):
         return python
     folder.mkdir(parents=True, exist_ok=True)
     async with _building(folder, recipe, say):
-        if python := _ready(folder):
+        if (python := _ready(folder)) and builder.stands(python):
             return python
         _sweep(folder)
-        python = await _build(recipe, folder, home, say)
+        python = await _build(recipe, folder, home, say, builder)
     with contextlib.suppress(OSError):
         evict(home)
     return python
@@ -70,7 +81,7 @@ def lease(python: Path) -> Iterator[None]:
         return
     with _lock_file(folder, "in-use") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        if not python.exists():
+        if not os.path.lexists(python):
             raise EnvironmentFailed("the environment was evicted just before it was used")
         yield
 
@@ -101,9 +112,6 @@ def _ready(folder: Path) -> Path | None:
     marker = folder / "ready"
     try:
         python = folder / str(json.loads(marker.read_text())["folder"]) / "bin" / "python"
-        # The interpreter it stands on may have been uninstalled.
-        if not python.exists():
-            return None
         os.utime(marker)
     except (OSError, ValueError, KeyError):
         return None
@@ -122,15 +130,15 @@ async def _building(folder: Path, recipe: Recipe, say: Say) -> AsyncIterator[Non
         yield
 
 
-async def _build(recipe: Recipe, folder: Path, home: Path, say: Say) -> Path:
+async def _build(recipe: Recipe, folder: Path, home: Path, say: Say, builder: Builder) -> Path:
     target = folder / secrets.token_hex(4)
     (folder / "in-use").touch()
     requirements = folder / "requirements.txt"
     requirements.write_text(recipe.text)
     say(f"Building the environment: {recipe}")
     try:
-        await uv.create(target, recipe.python_version, home, say)
-        await uv.install(target, requirements, home, say)
+        await builder.create(target, recipe.python_version, home, say)
+        await builder.install(target, requirements, home, say)
         content = {"folder": target.name, "bytes": await asyncio.to_thread(_size, target)}
         fresh = folder / f"ready.{target.name}"
         fresh.write_text(json.dumps(content))

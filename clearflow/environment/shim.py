@@ -15,6 +15,11 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
+def package() -> Path:
+    """Where this copy of clearflow lies."""
+    return _PACKAGE
+
+
 def package_path(home: Path) -> Path:
     """A folder for `PYTHONPATH` from which nothing but clearflow can be imported.
 

@@ -22,6 +22,7 @@ from clearflow.errors import EnvironmentFailed
 
 _LAST_WORDS = 30
 _NOT_PASSED_ON = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "UV_PROJECT")
+_NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE")
 _PACKAGE_LINE = re.compile(r"\s*[+~-] \S+==\S+")
 
 
@@ -44,11 +45,26 @@ async def install(target: Path, requirements: Path, home: Path, say: Callable[[s
     await _run(["pip", "install", "--python", python, "-r", str(requirements)], home, say)
 
 
-async def _run(arguments: list[str], home: Path, say: Callable[[str], None]) -> None:
+def stands(python: Path) -> bool:
+    """Whether the executable is there; the interpreter it links to may have been uninstalled."""
+    return python.exists()
+
+
+def binary() -> Path:
+    """The program itself."""
     from uv import find_uv_bin
 
+    return Path(find_uv_bin())
+
+
+def settings() -> dict[str, str]:
+    """What the agent's own environment says of indexes, keys, proxies and certificates."""
+    return {k: v for k, v in os.environ.items() if k.startswith("UV_") or k.upper() in _NETWORK}
+
+
+async def _run(arguments: list[str], home: Path, say: Callable[[str], None]) -> None:
     process = await asyncio.create_subprocess_exec(
-        find_uv_bin(),
+        binary(),
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
@@ -64,7 +80,7 @@ async def _run(arguments: list[str], home: Path, say: Callable[[str], None]) -> 
         while line := await _line(process.stderr):
             text = line.decode(errors="replace").rstrip()
             last.append(text)
-            if _is_progress(text):
+            if is_progress(text):
                 say(f"  {text.strip()}")
         code = await process.wait()
     except BaseException:
@@ -75,7 +91,7 @@ async def _run(arguments: list[str], home: Path, say: Callable[[str], None]) -> 
     if code:
         for text in last:
             say(f"  uv: {text}")
-        raise EnvironmentFailed(_reason(list(last)) or f"uv ended with exit code {code}")
+        raise EnvironmentFailed(reason(list(last)) or f"uv ended with exit code {code}")
 
 
 async def _line(stream: asyncio.StreamReader) -> bytes:
@@ -87,14 +103,15 @@ async def _line(stream: asyncio.StreamReader) -> bytes:
         return await stream.readexactly(error.consumed)
 
 
-def _is_progress(text: str) -> bool:
+def is_progress(text: str) -> bool:
+    """Whether a line of uv's tells how far it is."""
     words = text.split(maxsplit=1)
     return bool(words) and words[0] in {
         "Resolved", "Downloading", "Building", "Built", "Prepared", "Installed",
     }  # fmt: skip
 
 
-def _reason(lines: list[str]) -> str:
+def reason(lines: list[str]) -> str:
     """The error and its first cause, in one line."""
     words = [line for line in lines if not _PACKAGE_LINE.match(line)]
     start = next((i for i, line in enumerate(words) if line.startswith("error:")), None)

@@ -119,6 +119,11 @@ def send_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
 
 
+def freeze(token: str, frozen: bool) -> None:
+    """Stop every process of a claim where it is, or let them go on."""
+    send(of_claim(token), signal.SIGSTOP if frozen else signal.SIGCONT)
+
+
 def kill_claim(token: str) -> None:
     """End every process of a claim; returns when they are gone."""
     _end(lambda: of_claim(token))

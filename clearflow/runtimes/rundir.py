@@ -6,6 +6,7 @@
         alive          locked by the supervisor as long as it lives
         s              the supervisor's socket, for its agent
         t              the supervisor's socket, for the task
+        c              the supervisor's socket, for the first process of the task's container
         console.log    everything the task has printed
         writing        there while a state may be on its way to the server
 
@@ -34,7 +35,10 @@ from clearflow.words.notes import Note
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a supervisor needs to know about a claim. `note` is the claim's message."""
+    """Everything a supervisor needs to know about a claim.
+
+    `note` is the claim's message, `docker` what the agent says about containers.
+    """
 
     run_id: str
     task_id: str
@@ -51,6 +55,8 @@ class Job:
     queue_limit: int | None = None
     pool_limit: int | None = None
     claimed_at: float = 0.0
+    runtime: str = "process"
+    docker: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def claim(self) -> Note:

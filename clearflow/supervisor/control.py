@@ -11,10 +11,10 @@ from typing import Any
 
 from clearflow.runtimes import wire
 from clearflow.runtimes.rundir import Job
+from clearflow.runtimes.running import TaskProcess
 from clearflow.supervisor.console import Console
 from clearflow.supervisor.errands import Errands
 from clearflow.supervisor.guard import End, Guard
-from clearflow.supervisor.spawn import Child
 from clearflow.words import lifecycle
 from clearflow.words.models import RUNNING
 
@@ -48,7 +48,7 @@ class ChildLink:
         self.failed: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
-    def attach(self, child: Child) -> None:
+    def attach(self, child: TaskProcess) -> None:
         self._tasks = [
             asyncio.create_task(self._converse(child)),
             asyncio.create_task(self._console.read(child.output)),
@@ -61,7 +61,7 @@ class ChildLink:
             for task in late:
                 task.cancel()
 
-    async def _converse(self, child: Child) -> None:
+    async def _converse(self, child: TaskProcess) -> None:
         reader, writer = await asyncio.open_connection(sock=child.control, limit=1 << 24)
         self._guard.on_suspended = lambda state: writer.write(
             wire.encode(

@@ -7,7 +7,7 @@ import os
 import socket
 from pathlib import Path
 
-from clearflow.runtimes import process
+from clearflow.runtimes import clearing, process
 from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.supervisor import spawn
 from clearflow.supervisor.main import Supervisor
@@ -51,7 +51,7 @@ def _supervise(rundir: RunDir, waiting: spawn.Child) -> None:
         return
     place = working_folder(job, rundir)
     env = spawn.environment(job, place)
-    child = waiting if warm(job) else None
+    child = waiting if warm(job) and job.runtime == clearing.PROCESS else None
     if child is not None:
         spawn.begin(child, rundir, env, place)
     else:

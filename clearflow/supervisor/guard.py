@@ -12,7 +12,7 @@ import contextlib
 import enum
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -36,13 +36,17 @@ class End(enum.Enum):
 
 
 class Guard:
-    """Watches over one claim. `ending` is set, and `end` says why, when the task has to end."""
+    """Watches over one claim. `ending` is set, and `end` says why, when the task has to end.
+
+    `freeze(True)` stops all of the task where it is; `freeze(False)` lets it go on.
+    """
 
     def __init__(self, api: Api, rundir: RunDir, job: Job, name: str) -> None:
         self._api, self._rundir, self._job, self._name = api, rundir, job, name
         self.ending = asyncio.Event()
         self.end: End | None = None
         self.on_suspended: Callable[[State], None] = lambda state: None
+        self.freeze: Callable[[bool], Awaitable[None]] = self._freeze_processes
         self._lease = job.claimed_at
         self._lapsed = False
         self._agents: set[asyncio.StreamWriter] = set()
@@ -144,7 +148,7 @@ class Guard:
         elif where is Standing.GONE:
             self.finish(End.GONE)
         if self._frozen and where is not Standing.GONE:
-            self._freeze(False)
+            await self._freeze(False)
 
     async def _watch_lease(self) -> None:
         """An exclusive task is frozen while its machine is cut off; any is looked at after it."""
@@ -154,16 +158,19 @@ class Guard:
             if not self.leased():
                 lapsed = True
                 if self._job.variables.get("exclusive"):
-                    self._freeze(True)
+                    await self._freeze(True)
             elif lapsed:
                 lapsed = False
                 self.look()
 
-    def _freeze(self, frozen: bool) -> None:
+    async def _freeze(self, frozen: bool) -> None:
         if frozen != self._frozen:
             self._frozen = frozen
-            number = signal.SIGSTOP if frozen else signal.SIGCONT
-            process.send(process.of_claim(self._job.token), number)
+            with contextlib.suppress(ClearflowError):  # it ends in this moment
+                await self.freeze(frozen)
+
+    async def _freeze_processes(self, frozen: bool) -> None:
+        process.freeze(self._job.token, frozen)
 
     async def _stand_in(self) -> None:
         """Without an agent: keep the machine's heartbeat, and lose tasks of dead supervisors."""

@@ -6,7 +6,7 @@ one to its agent, and no user code. It ends with its agent; the supervisors do n
 
 One supervisor is forked in advance, with the process of its task, and waits for a claim.
 
-    python -m clearflow.supervisor.launcher FD
+    python -m clearflow.supervisor.launcher FD [docker]
 
 FD is a SOCK_SEQPACKET socket: a packet in is the folder of a claim, a packet out its pid.
 """
@@ -19,6 +19,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -40,7 +41,7 @@ def main() -> int:
     # An agent's Ctrl-C is for the agent; supervisors that end are reaped by the kernel.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    _warm_up()
+    _warm_up(sys.argv[2:])
     agent.send(b"ready")
     spare: Spare | None = None
     while True:
@@ -77,16 +78,19 @@ def _fork(agent: socket.socket) -> Spare:
     return Spare(pid, ours)
 
 
-def _warm_up() -> None:
+def _warm_up(runtimes: Collection[str]) -> None:
     """Import what supervisors and flows need, and keep it shared between all of them."""
     import prefect.flow_engine
     import prefect.flows
     import prefect.main  # noqa: F401
 
     from clearflow._prefect import lean, patient, private  # noqa: F401
+    from clearflow.runtimes import clearing, docker
     from clearflow.supervisor import child, entry  # noqa: F401
 
     private.warm_up()
+    if clearing.DOCKER in runtimes:
+        docker.warm_up()
     set_title("cf-launcher")
     gc.collect()
     # Without this the collector would touch, and so copy, every page in every child.

@@ -23,19 +23,21 @@ from clearflow._prefect import claims, runs
 from clearflow._prefect.claims import Limits
 from clearflow._prefect.connection import connection
 from clearflow._prefect.http import Api
-from clearflow.environment.build import lease as environment_lease
 from clearflow.errors import ClearflowError, ServerError, Unreachable
-from clearflow.runtimes import process
+from clearflow.runtimes import clearing, process
 from clearflow.runtimes.rundir import Job, RunDir
+from clearflow.runtimes.running import TaskProcess
 from clearflow.service.desk import LONGEST, Desk
 from clearflow.settings import settings
 from clearflow.supervisor import program, spawn
 from clearflow.supervisor.console import Console
+from clearflow.supervisor.contained import InContainer
 from clearflow.supervisor.control import PATIENCE, ChildLink
 from clearflow.supervisor.errands import Errands
 from clearflow.supervisor.guard import End, Guard
 from clearflow.supervisor.lines import secrets_of
-from clearflow.supervisor.preparation import Preparation
+from clearflow.supervisor.preparation import OnThisMachine
+from clearflow.supervisor.runtime import Runtime, Task
 from clearflow.words import lifecycle, losing
 from clearflow.words.lifecycle import Exit, Standing, Taken, Write
 from clearflow.words.models import FINAL, PAUSED, SCHEDULED, State
@@ -57,7 +59,7 @@ class Supervisor:
         child: spawn.Child | None,
     ) -> None:
         self.rundir, self.job, self.env, self.place = rundir, job, env, place
-        self.child = child
+        self.child: TaskProcess | None = child
         self.script = Script.of(job.variables)
         self.name = f"{job.agent}/{job.token}"
         self.stale = timedelta(seconds=settings().silence)
@@ -168,38 +170,42 @@ class Supervisor:
         return word
 
     async def _prepare_and_run(self, link: ChildLink) -> Exit:
-        """Build the environment, run the set-up script, and start a new interpreter."""
-        self._ready = Preparation(
-            self.api, self.rundir, self.job, self.env, self.place, self.console
-        )
+        """Have everything ready where the task is to run, and run it there."""
+        of = Task(self.api, self.rundir, self.job, self.env, self.place, self.console, link.attach)
+        docker = self.job.runtime == clearing.DOCKER
+        runtime: Runtime = InContainer(of) if docker else OnThisMachine(of)
+        self.guard.freeze = runtime.freeze
+        try:
+            if not await self._prepared(runtime):
+                return Exit()
+            given = [] if self.script is None else await self._begin_script()
+            if given is None:
+                return Exit()
+            self.child = await runtime.start(given)
+            return await self._run(link)
+        finally:
+            await runtime.close()
+
+    async def _prepared(self, runtime: Runtime) -> bool:
+        """Have a runtime prepare itself; False when the task has to end before it has."""
         ending = asyncio.create_task(self.guard.ending.wait())
-        preparing = asyncio.create_task(self._ready.prepare())
+        preparing = asyncio.create_task(runtime.prepare())
         await asyncio.wait({ending, preparing}, return_when=asyncio.FIRST_COMPLETED)
         ending.cancel()
         if not preparing.done():
             preparing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await preparing
-            return Exit()
-        python = preparing.result()
-        with environment_lease(python):
-            if self.script is None:
-                self.child = spawn.execute(self.job, python, self.env)
-            elif (words := await self._begin_script(self.script, python)) is not None:
-                env, place = self._ready.script_environment(self.script), self._ready.place
-                self.child = spawn.program(self.job, words, env, place)
-            else:
-                return Exit()
-            link.attach(self.child)
-            return await self._run(link)
+            return False
+        preparing.result()
+        return True
 
-    async def _begin_script(self, script: Script, python: Path) -> list[str] | None:
-        """Write that the script starts; its command line, None when it must not start any more.
+    async def _begin_script(self) -> list[str] | None:
+        """Write that the script starts; its arguments, None when it must not start any more.
 
         A flow's engine writes its states itself; for a script it is done here.
         """
-        code = self.rundir.path / "code"
-        words = await program.command(self.api, self.job.run_id, script, code, python)
+        given = await program.arguments(self.api, self.job.run_id)
         with self.rundir.writing():
             where = await claims.begin(
                 self.api,
@@ -210,7 +216,7 @@ class Supervisor:
                 stale_after=self.stale,
             )
         if where is Standing.MINE:
-            return words
+            return given
         self.guard.finish(End.ABORT if where is Standing.ABORTED else End.GONE)
         return None
 
@@ -238,14 +244,11 @@ class Supervisor:
         grace = max(settings().grace if grace is None else float(grace), self.desk.grace)
         if self.guard.end is not End.GONE:
             for number in (signal.SIGINT, signal.SIGTERM):
-                process.send_group(self.child.pid, number)
-                if number == signal.SIGTERM:
-                    process.send(process.of_claim(self.job.token), number)
+                await self.child.send(number)
                 await asyncio.wait({exited}, timeout=grace)
                 if exited.done():
                     return
-        process.send_group(self.child.pid, signal.SIGKILL)
-        process.kill_claim(self.job.token)
+        await self.child.kill()
 
     async def _end_tree(self) -> None:
         """Leave nothing of the task running."""

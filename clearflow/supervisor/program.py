@@ -38,12 +38,12 @@ async def unpack(
     return place
 
 
-async def command(api: Api, run_id: str, script: Script, code: Path, python: Path) -> list[str]:
-    """The command line of a script, with its arguments as they stand in the run now."""
+async def arguments(api: Api, run_id: str) -> list[str]:
+    """The arguments of a script as they stand in the run now."""
     given = (await runs.read(api, run_id)).parameters.get(scripts.ARGUMENTS) or []
     if not isinstance(given, list):
         raise ClearflowError(f"the parameter {scripts.ARGUMENTS!r} is not a list")
-    return [str(python), str(code / script.entry), *map(str, given)]
+    return [str(each) for each in given]
 
 
 def environment(

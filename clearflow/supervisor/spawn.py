@@ -21,11 +21,15 @@ from clearflow.words.lifecycle import Exit
 
 @dataclass
 class Child:
-    """A started process: its pid, the supervisor's ends of its control channel and output."""
+    """A started process: its pid, the supervisor's ends of its control channel and output.
+
+    `token` is that of its claim, once it has one.
+    """
 
     pid: int
     control: socket.socket
     output: int
+    token: str = ""
 
     def stays_until(self, news: socket.socket) -> bool:
         """Wait for something to read; False when the process ends before that."""
@@ -51,6 +55,17 @@ class Child:
         if os.WIFSIGNALED(status):
             return Exit(signal=signal.Signals(os.WTERMSIG(status)).name)
         return Exit(code=os.waitstatus_to_exitcode(status))
+
+    async def send(self, number: int) -> None:
+        """A signal: SIGINT as Ctrl-C in a terminal sends it, SIGTERM to the whole tree."""
+        process.send_group(self.pid, number)
+        if number == signal.SIGTERM:
+            process.send(process.of_claim(self.token), number)
+
+    async def kill(self) -> None:
+        """End the whole tree at once."""
+        process.send_group(self.pid, signal.SIGKILL)
+        process.kill_claim(self.token)
 
 
 class InChild(Exception):
@@ -83,6 +98,7 @@ def fork() -> Child:
 
 def begin(waiting: Child, rundir: RunDir, env: Mapping[str, str], folder: Path) -> None:
     """Tell a forked process what it has to run. Raises OSError when it has died."""
+    waiting.token = rundir.path.name
     told = {"claim": str(rundir.path), "env": dict(env), "folder": str(folder)}
     waiting.control.sendall(wire.encode(told))
 
@@ -105,7 +121,7 @@ def execute(job: Job, python: Path, env: Mapping[str, str]) -> Child:
         pid, output = _start(job, words, env)
     finally:
         theirs.close()
-    return Child(pid, ours, output)
+    return Child(pid, ours, output, job.token)
 
 
 def program(job: Job, words: Sequence[str], env: Mapping[str, str], folder: Path) -> Child:
@@ -118,7 +134,7 @@ def program(job: Job, words: Sequence[str], env: Mapping[str, str], folder: Path
     # A new interpreter has no other way into a folder that needs neither threads nor a fork here.
     enter = 'cd -- "$0" && exec "$@"'
     pid, output = _start(job, ["/bin/sh", "-c", enter, str(folder), *words], env)
-    return Child(pid, ours, output)
+    return Child(pid, ours, output, job.token)
 
 
 def _start(job: Job, words: Sequence[str], env: Mapping[str, str]) -> tuple[int, int]:

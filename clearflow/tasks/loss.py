@@ -12,7 +12,7 @@ from clearflow._prefect import claims, deployments, pools, runs
 from clearflow._prefect.hops import finish_hops
 from clearflow._prefect.http import Api
 from clearflow.errors import NotFound
-from clearflow.runtimes import process
+from clearflow.runtimes.clearing import clear
 from clearflow.runtimes.rundir import rundirs
 from clearflow.settings import settings
 from clearflow.words import losing
@@ -42,7 +42,7 @@ async def lose_dead(api: Api, folder: Path, *, by: str, spare: Collection[str] =
         if job is None:
             rundir.remove()  # somebody died while clearing it away
             continue
-        process.kill_claim(job.token)
+        await clear(job)
         if rundir.died_writing():
             await asyncio.sleep(silence.total_seconds() / 6)
         try:

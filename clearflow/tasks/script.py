@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,11 @@ _CLEARFLOW = re.compile(r"\s*clearflow\s*($|[=<>!~;@\[#])", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A script to be queued. `named` are files that may be sent though they look like secrets."""
+    """A script to be queued.
+
+    `named` are files that may be sent though they look like secrets, `variables` further job
+    variables.
+    """
 
     file: Path
     queue: str | None = None
@@ -52,6 +56,7 @@ class Order:
     named: Sequence[str] = ()
     max_attempts: int | None = None
     pool: str | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +196,7 @@ async def send(api: Api, packed: Packed, progress: Progress) -> dict[str, Any]:
     job = _job(packed.needed) | {scripts.KEY: replace(packed.script, parts=tuple(parts)).dump()}
     if packed.order.max_attempts is not None:
         job["max_attempts"] = packed.order.max_attempts
-    return job
+    return job | dict(packed.order.variables)
 
 
 async def template(

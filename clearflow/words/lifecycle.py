@@ -293,7 +293,7 @@ def outcome(ended: Exit, note: Note) -> Write:
     if ended.vanished:
         return Write(CRASHED, "Crashed", note.but("its process went away without a word"))
     if ended.out_of_memory:
-        return Write(CRASHED, "Crashed", note.but("killed: the machine ran out of memory"))
+        return Write(CRASHED, "Crashed", note.but("killed: out of memory"))
     if ended.signal is not None:
         return Write(CRASHED, "Crashed", note.but(f"killed by {ended.signal}"))
     if ended.code:

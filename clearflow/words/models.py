@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from clearflow import clock
+from clearflow.words.containers import allowed
 from clearflow.words.names import shown
 from clearflow.words.notes import Note
 
@@ -221,7 +222,8 @@ class Needs:
     says_gpus: bool = False
     cpus: float = 0.0
     memory_mb: int = 0
-    runtime: str = "process"
+    runtime: str = ""  # any
+    image: str = ""
 
     @classmethod
     def parse(cls, job: Mapping[str, Any]) -> Needs:
@@ -231,19 +233,33 @@ class Needs:
             says_gpus=job.get("gpus") is not None,
             cpus=float(job.get("cpus") or 0),
             memory_mb=int(job.get("memory_mb") or 0),
-            runtime=str(job.get("runtime") or "process"),
+            # Who names an image wants a container.
+            runtime=str(job.get("runtime") or ("docker" if job.get("image") else "")),
+            image=str(job.get("image") or ""),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What an agent has to give: its slots, and what it may hand to tasks."""
+    """What an agent has to give: its slots, and what it may hand to tasks.
+
+    `images` are patterns of those that it allows; none for any.
+    """
 
     slots: int = 1
     gpus: tuple[str, ...] = ()
     cpus: float = 1.0
     memory_mb: int = 0
     runtimes: Sequence[str] = ("process",)
+    images: Sequence[str] = ()
+
+    def has_runtime(self, needs: Needs) -> bool:
+        """Whether it runs tasks where this one wants to run."""
+        return not needs.runtime or needs.runtime in self.runtimes
+
+    def allows(self, needs: Needs) -> bool:
+        """Whether it runs the image that the task wants."""
+        return needs.runtime != "docker" or not needs.image or allowed(needs.image, self.images)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,8 +83,10 @@ def _unfit(needs: Needs, agents: Sequence[Serving]) -> str | None:
     """No machine could run it, empty as it may be."""
     if any(_fits(needs, a.machine) for a in agents):
         return None
-    if not any(needs.runtime in a.machine.runtimes for a in agents):
+    if not any(a.machine.has_runtime(needs) for a in agents):
         return f"needs {needs.runtime} and no agent has it"
+    if not any(a.machine.has_runtime(needs) and a.machine.allows(needs) for a in agents):
+        return f"no agent allows the image {needs.image}"
     most_gpus = max(len(a.machine.gpus) for a in agents)
     if most_gpus < needs.gpus:
         return f"needs {_gpus(needs.gpus)} and no agent has {_them(needs.gpus, most_gpus)}"
@@ -107,7 +109,8 @@ def _busy(needs: Needs, now: Situation, ahead: int) -> str:
 
 def _fits(needs: Needs, machine: Machine) -> bool:
     return (
-        needs.runtime in machine.runtimes
+        machine.has_runtime(needs)
+        and machine.allows(needs)
         and len(machine.gpus) >= needs.gpus
         and machine.cpus >= needs.cpus
         and machine.memory_mb >= needs.memory_mb

@@ -110,4 +110,4 @@ def memory_group(name, limit):
 async def test_the_kernels_out_of_memory_killer_is_named(shared, small_memory):
     run = await end(shared, "endings.py:runs_out_of_memory", {"group": str(small_memory)})
     assert run.state.type == "CRASHED"
-    assert run.note.text == "killed: the machine ran out of memory"
+    assert run.note.text == "killed: out of memory"

@@ -153,7 +153,7 @@ class TestOutcome:
             (Exit(), "COMPLETED", "exit code 0"),
             (Exit(code=3), "FAILED", "exit code 3"),
             (Exit(signal="SIGSEGV"), "CRASHED", "killed by SIGSEGV"),
-            (Exit(signal="SIGKILL", out_of_memory=True), "CRASHED", "killed: the machine ran out"),
+            (Exit(signal="SIGKILL", out_of_memory=True), "CRASHED", "killed: out of memory"),
             (Exit(code=0, error="no such file"), "FAILED", "no such file"),
             (Exit(signal="SIGTERM", aborted_by="eve"), "CANCELLED", "aborted by eve"),
         ],

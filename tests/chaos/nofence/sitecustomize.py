@@ -16,6 +16,9 @@ if any("clearflow" in word for word in sys.orig_argv):
     async def everybody(*_: Any, **__: Any) -> bool:
         return True
 
+    async def nothing(*_: Any, **__: Any) -> None:
+        return None
+
     async def mine(*_: Any, **__: Any) -> Any:
         return Standing.MINE, None
 
@@ -29,4 +32,4 @@ if any("clearflow" in word for word in sys.orig_argv):
     claims.standing = claims.entitled = mine
     claims._look = blind
     guard.Guard.leased = lambda self: True  # type: ignore[method-assign]
-    guard.Guard._freeze = lambda self, frozen: None  # type: ignore[method-assign]
+    guard.Guard._freeze = nothing  # type: ignore[method-assign]
