@@ -35,53 +35,64 @@ def _complete(incomplete: str) -> list[str]:
 
 Name = Annotated[str, typer.Argument(help="The name of an agent.", autocompletion=_complete)]
 
+# What `agent start` is told.
+Queues = Annotated[
+    list[str] | None,
+    typer.Option("--queue", "-q", help="A queue to serve; again for more, best first."),
+]
+Fairness = Annotated[bool, typer.Option("--order-fairness", help="Serve the queues in turn.")]
+Slots = Annotated[int, typer.Option(help="How many tasks at once.", min=1)]
+Gpus = Annotated[
+    str | None, typer.Option(help="GPUs to hand out: 0,1 or all or none (default: all).")
+]
+ServicesMode = Annotated[
+    bool,
+    typer.Option("--services-mode", help="Many light tasks at once, without GPUs."),
+]
+OwnName = Annotated[str | None, typer.Option(help="Its name (default: HOST:NUMBER).")]
+IdleTimeout = Annotated[
+    float | None, typer.Option(help="Exit after so many seconds without a task.", min=0)
+]
+MaxHours = Annotated[
+    float | None,
+    typer.Option(help="Be gone after so long, and give back what runs then.", min=0),
+]
+OwnEnvironment = Annotated[
+    bool,
+    typer.Option("--own-environment", help="Run tasks with the packages that are here."),
+]
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")]
+CreateQueue = Annotated[bool, typer.Option("--create-queue", help="Make queues that do not exist.")]
+InDocker = Annotated[
+    bool, typer.Option("--docker", help="Run scripts in containers, of IMAGE by default.")
+]
+Image = Annotated[
+    str | None, typer.Argument(help="With --docker: the image of tasks that name none.")
+]
+DockerAllow = Annotated[
+    list[str] | None,
+    typer.Option(help="Pattern of images that tasks may name, as 'python:*'; repeatable."),
+]
+DockerArgs = Annotated[str, typer.Option(help="Arguments of `docker run` for every container.")]
+
 
 @app.command()
 def start(
-    queue: Annotated[
-        list[str] | None,
-        typer.Option("--queue", "-q", help="A queue to serve; again for more, best first."),
-    ] = None,
-    order_fairness: Annotated[
-        bool, typer.Option("--order-fairness", help="Serve the queues in turn.")
-    ] = False,
-    slots: Annotated[int, typer.Option(help="How many tasks at once.", min=1)] = 1,
-    gpus: Annotated[
-        str | None, typer.Option(help="GPUs to hand out: 0,1 or all or none (default: all).")
-    ] = None,
-    services_mode: Annotated[
-        bool,
-        typer.Option("--services-mode", help="Many light tasks at once, without GPUs."),
-    ] = False,
-    name: Annotated[str | None, typer.Option(help="Its name (default: HOST:NUMBER).")] = None,
-    idle_timeout: Annotated[
-        float | None, typer.Option(help="Exit after so many seconds without a task.", min=0)
-    ] = None,
-    max_hours: Annotated[
-        float | None,
-        typer.Option(help="Be gone after so long, and give back what runs then.", min=0),
-    ] = None,
-    own_environment: Annotated[
-        bool,
-        typer.Option("--own-environment", help="Run tasks with the packages that are here."),
-    ] = False,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
-    create_queue: Annotated[
-        bool, typer.Option("--create-queue", help="Make queues that do not exist.")
-    ] = False,
-    docker: Annotated[
-        bool, typer.Option("--docker", help="Run scripts in containers, of IMAGE by default.")
-    ] = False,
-    image: Annotated[
-        str | None, typer.Argument(help="With --docker: the image of tasks that name none.")
-    ] = None,
-    docker_allow: Annotated[
-        list[str] | None,
-        typer.Option(help="Pattern of images that tasks may name, as 'python:*'; repeatable."),
-    ] = None,
-    docker_args: Annotated[
-        str, typer.Option(help="Arguments of `docker run` for every container.")
-    ] = "",
+    queue: Queues = None,
+    order_fairness: Fairness = False,
+    slots: Slots = 1,
+    gpus: Gpus = None,
+    services_mode: ServicesMode = False,
+    name: OwnName = None,
+    idle_timeout: IdleTimeout = None,
+    max_hours: MaxHours = None,
+    own_environment: OwnEnvironment = False,
+    detach: Detach = False,
+    create_queue: CreateQueue = False,
+    docker: InDocker = False,
+    image: Image = None,
+    docker_allow: DockerAllow = None,
+    docker_args: DockerArgs = "",
     pool: Pool = None,
 ) -> None:
     """Start an agent on this machine.
