@@ -11,7 +11,7 @@ from typing import Any
 VARIABLES: dict[str, dict[str, Any]] = {
     "runtime": {
         "title": "Runtime",
-        "description": "Where the task's process runs; empty: as the agent was started.",
+        "description": "Where a script runs; empty: as the agent was started. Flows are processes.",
         "enum": ["process", "docker"],
     },
     "image": {

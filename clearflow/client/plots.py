@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import math
 import mimetypes
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,30 @@ def rows_of_numbers(values: Any) -> list[list[float]]:
 
 
 def _listed(values: Any) -> list[Any]:
+    if isinstance(values, Mapping) and "bdata" in values:
+        return _decoded(values)
     if hasattr(values, "detach"):  # a tensor may be on a GPU, or part of a graph
         values = values.detach().cpu()
     found = values.tolist() if hasattr(values, "tolist") else list(values)
     return found if isinstance(found, list) else [found]
+
+
+# The types of plotly's arrays in base64, as the module `array` names them.
+_CODES = {
+    "f8": "d", "f4": "f", "i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I",
+}  # fmt: skip
+
+
+def _decoded(values: Mapping[str, Any]) -> list[Any]:
+    """An array as plotly 6 has it in its figures; of two dimensions when it has a shape."""
+    code = _CODES.get(str(values.get("dtype")))
+    if code is None:
+        raise Usage(f"an array of plotly's with numbers of {values.get('dtype')} cannot be read")
+    found = array(code, base64.b64decode(values["bdata"])).tolist()
+    shape = [int(n) for n in str(values.get("shape") or "").split(",") if n.strip()]
+    if len(shape) < 2:
+        return found
+    return [found[i : i + shape[-1]] for i in range(0, len(found), shape[-1])]
 
 
 def svg(picture: str) -> str:
@@ -133,12 +155,11 @@ def plotly(title: str, figure: Any) -> str:
     if kinds <= {"scatter", "scattergl"}:
         drawn = drawing.lines(title, [_trace(t) for t in traces], axes)
     elif kinds == {"bar"}:
-        labels = [str(x) for x in traces[0].get("x") or ()]
+        labels = _names(traces[0].get("x"))
         groups = [(str(t.get("name") or ""), numbers(t["y"])) for t in traces]
         drawn = drawing.bars(title, groups, Axes(axes.x, axes.y, labels))
     elif kinds == {"heatmap"} and len(traces) == 1:
-        labels = [str(x) for x in traces[0].get("x") or ()]
-        names = [str(y) for y in traces[0].get("y") or ()]
+        labels, names = _names(traces[0].get("x")), _names(traces[0].get("y"))
         grid = rows_of_numbers(traces[0]["z"])
         drawn = drawing.matrix(title, grid, Axes(axes.x, axes.y, labels), names)
     else:
@@ -159,6 +180,10 @@ def _trace(trace: Mapping[str, Any]) -> Line:
     except ValueError:  # names, or dates
         at = [float(i) for i in range(len(y))]
     return Line(str(trace.get("name") or ""), at, y, "lines" in mode, "markers" in mode)
+
+
+def _names(values: Any) -> list[str]:
+    return [] if values is None else [str(value) for value in _listed(values)]
 
 
 def _title(of: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -295,6 +296,15 @@ async def test_arguments_reach_the_container(site, ask, project, start, tmp_path
     ]
 
 
+async def test_the_engine_is_asked_for_the_tasks_gpus(site, ask, project, start):
+    """This machine has none: the Engine says that nothing here could give it one."""
+    start("q", gpus=["0"])
+    task = send(site, project, "train.py")
+    ended = await ask.ended(task)
+    assert ended.state.type == "FAILED", await ask.report(task)
+    assert "could not select device driver" in ended.note.text
+
+
 async def test_a_setup_script_runs_in_the_container(site, ask, project, start):
     task = await send_with(ask, project, "train.py", setup_script="echo 'setting up'; echo > made")
     start("q")
@@ -352,6 +362,32 @@ async def test_a_flow_is_refused_before_it_starts(site, ask, start):
     task = await ask.enqueue("endings.py:good", "q", runtime="docker")
     ended = await ask.ended(task)
     assert ended.note.text == "a decorated flow does not run in Docker", await ask.report(task)
+
+
+async def test_nothing_is_taken_while_docker_does_not_answer(site, ask, project, start, engine):
+    agent = start("q")
+    engine.signal(signal.SIGSTOP)
+    try:
+        task = send(site, project, "train.py")
+        agent.wait_for("I take no tasks until it does")
+        assert await ask.status(task) == "queued"
+    finally:
+        engine.signal(signal.SIGCONT)
+    assert (await ask.ended(task)).state.type == "COMPLETED", await ask.report(task)
+    agent.wait_for("Docker answers again")
+
+
+async def test_the_command_line_starts_such_an_agent(site, ask, project, engine):
+    task = await send_with(ask, project, "train.py", image=IMAGE)
+    words = ["--queue", "q", "--pool", site.pool, "--idle-timeout", "2", "--docker", "other:1"]
+    engine.api.tag(IMAGE, "other", "1")
+    try:
+        words += ["--docker-allow", "clearflow-test:*", "--docker-args", "--shm-size 1m"]
+        done = clearflow(site, "agent", "start", *words, DOCKER_HOST=engine.host)
+    finally:
+        engine.api.remove_image("other:1")
+    assert done.returncode == 0, done.stderr
+    assert (await ask.run(task)).state.type == "COMPLETED", await ask.report(task)
 
 
 @pytest.mark.parametrize(

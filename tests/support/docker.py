@@ -88,6 +88,10 @@ class DockerEngine:
         self._process.wait(30)
         self._process = None
 
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def containers(self) -> list[dict[str, Any]]:
         """All there are, running or not."""
         return list(self.api.containers(all=True))

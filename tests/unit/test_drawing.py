@@ -1,5 +1,6 @@
 """Pictures made here: sound XML, sound PNG, whatever is drawn."""
 
+import base64
 import math
 import struct
 import xml.etree.ElementTree as ET
@@ -99,7 +100,12 @@ def test_figures_of_plotly_by_their_dictionaries():
     lines = {"data": [{"type": "scatter", "name": "s", "x": [0, 1], "y": [1, 2]}]}
     bars = {"data": [{"type": "bar", "x": ["a", "b"], "y": [1, 2]}], "layout": {"title": "B"}}
     heat = {"data": [{"type": "heatmap", "z": [[1, 2], [3, 4]], "x": ["a", "b"]}]}
-    for figure in (lines, bars, heat):
+    coded = {"dtype": "f8", "bdata": base64.b64encode(np.arange(4.0).tobytes()).decode()}
+    square = {"type": "heatmap", "z": {**coded, "shape": "2, 2"}}
+    dots = {"mode": "markers", "x": coded, "y": coded}
+    assert plots.numbers(coded) == [0, 1, 2, 3]
+    assert plots.rows_of_numbers(square["z"]) == [[0, 1], [2, 3]]
+    for figure in (lines, bars, heat, {"data": [square]}, {"data": [dots]}):
         assert plots.plotly("t", figure).startswith("data:image/svg+xml")
     with pytest.raises(Usage, match="pie cannot be drawn"):
         plots.plotly("t", {"data": [{"type": "pie"}]})

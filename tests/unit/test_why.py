@@ -12,6 +12,7 @@ CPU = Queue(id="1", name="cpu", pool="clearflow")
 IDLE = Serving("host:0", ("cpu", "gpu"), "running", Machine(slots=2, cpus=4, memory_mb=8000))
 BUSY = replace(IDLE, busy=2)
 NOTHING = Needs()
+DOCKER = Machine(runtimes=("docker", "process"), images=("python:*",))
 
 
 def situation(*agents: Serving, **changes: Any) -> Situation:
@@ -56,6 +57,21 @@ def gpus(count: int, busy: int = 0) -> Serving:
             "needs a GPU and no agent has one",
         ),
         (Needs(runtime="docker"), situation(IDLE), "needs docker and no agent has it"),
+        (
+            Needs.parse({"image": "other:1"}),
+            situation(replace(IDLE, machine=DOCKER), IDLE),
+            "no agent allows the image other:1",
+        ),
+        (
+            Needs.parse({"image": "python:3.12"}),
+            situation(replace(IDLE, machine=DOCKER)),
+            "about to start",
+        ),
+        (
+            Needs.parse({"image": "other:1", "runtime": "process"}),
+            situation(replace(IDLE, machine=DOCKER)),
+            "about to start",
+        ),
         (Needs(cpus=8), situation(IDLE), "needs 8 CPUs and no agent has more than 4"),
         (
             Needs(memory_mb=9000),

@@ -35,12 +35,14 @@ def main() -> None:
     pixels, digits = load_digits(return_X_y=True)
     x, x_test, y, y_test = train_test_split(pixels / 16, digits, test_size=0.3, random_state=1)
     print(f"{len(x)} digits to learn from, {len(x_test)} to be tested with")
+    logger = task.get_logger()
     model = SGDClassifier(loss=asked.loss, alpha=asked.alpha, random_state=1)
     for epoch in range(1, asked.epochs + 1):
         model.partial_fit(x, y, classes=range(10))
         if epoch % 100 == 0 or epoch == asked.epochs:
             accuracy = float(model.score(x_test, y_test))
             print(f"epoch {epoch}/{asked.epochs}: accuracy {accuracy:.4f}")
+            logger.report_scalar("accuracy", "held back", accuracy, epoch)
             task.set_user_properties(accuracy=accuracy)
 
 
