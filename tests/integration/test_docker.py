@@ -352,7 +352,7 @@ async def test_a_task_may_ask_for_a_process(site, ask, project, start):
 async def test_an_agent_without_docker_leaves_it_alone(site, ask, project):
     task = await send_with(ask, project, "train.py", runtime="docker")
     site.agent("q")
-    other = await send_with(ask, project, "train.py")
+    other = send(site, project, "train.py")
     await ask.ended(other)
     assert await ask.status(task) == "queued"
 
