@@ -86,7 +86,11 @@ class Local:
         Raises ClearflowError.
         """
         self._pid = pid
-        await asyncio.to_thread(self._pack, script, project, name, tags, arguments)
+        order = None
+        if script is not None:
+            file = Path(script)
+            order = Order(file, arguments=arguments, project=project, name=name, tags=tags)
+        await asyncio.to_thread(self._pack, order)
         title = name or (Path(script).name if script else "interactive")
         group = self._packed.project if self._packed else project or Path.cwd().name or "default"
         note = Note("", by=self._by, agent=self._name, claim=self._token)
@@ -114,20 +118,12 @@ class Local:
         self._desk = Desk(self._api, run.id, self._console.note, more)
         return dict(await self._desk.answer("me", {}))
 
-    def _pack(
-        self,
-        script: str | None,
-        project: str | None,
-        name: str | None,
-        tags: Sequence[str],
-        arguments: Sequence[str],
-    ) -> None:
+    def _pack(self, order: Order | None) -> None:
         """Take the working copy before the program goes on; why not, if it cannot be taken."""
         self._by = owner()
-        if script is None:
+        if order is None:
             self._why_not = "it is no file"
             return
-        order = Order(Path(script), arguments=arguments, project=project, name=name, tags=tags)
         try:
             self._packed = scripts.pack(order, self._place / "snapshot")
         except ClearflowError as error:

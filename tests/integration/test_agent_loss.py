@@ -134,7 +134,8 @@ async def test_a_state_that_its_killed_supervisor_has_sent_still_counts(site, as
     (rundir.path / "alive").touch()  # and nobody has the lock
     with rundir.writing():
         losing = asyncio.create_task(loss.lose_dead(ask.api, tmp_path, by="a-ghost:0"))
-        await asyncio.sleep(0.5)  # the server is slow: this is what is tested, not waited for
+        early, _ = await asyncio.wait({losing}, timeout=0.5)
+        assert not early, "it did not wait for what may be on its way"
         await runs.propose(ask.api, run_id, lifecycle.outcome(Exit(), run.note))
         assert await losing == []
     assert (await ask.run(run_id)).state.type == "COMPLETED"
