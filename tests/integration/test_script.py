@@ -233,28 +233,29 @@ async def test_bad_input_is_told_before_anything_is_queued(site, ask, project, w
     assert found == 0
 
 
-@pytest.mark.parametrize(
-    ("program", "end", "said"),
-    [
-        ("import os, shutil; shutil.rmtree(os.getcwd()); print('gone')", "COMPLETED", "gone"),
-        ("import os; os.chdir('/'); print('elsewhere')", "COMPLETED", "elsewhere"),
-        ("open('train.py', 'w').write('x'); print('changed')", "COMPLETED", "changed"),
-        ("import os; print('short', flush=True); os._exit(4)", "FAILED", "short"),
-        ("import os; print('alone', flush=True); os.kill(os.getpid(), 9)", "CRASHED", "alone"),
-    ],
-)
-async def test_a_script_that_is_unkind_to_its_folder_or_itself(
-    site, ask, project, program, end, said
-):
-    site.agent("q")
-    (project / "unkind.py").write_text(f"{program}\n")
-    task = queued(run(site, project, "unkind.py", "--queue", "q"))
-    assert (await ask.ended(task)).state.type == end, await ask.report(task)
-    assert said in await lines(ask, task)
+UNKIND = {
+    "import os, shutil; shutil.rmtree(os.getcwd()); print('gone')": ("COMPLETED", "gone"),
+    "import os; os.chdir('/'); print('elsewhere')": ("COMPLETED", "elsewhere"),
+    "open('train.py', 'w').write('x'); print('changed')": ("COMPLETED", "changed"),
+    "import os; print('short', flush=True); os._exit(4)": ("FAILED", "short"),
+    "import os; print('alone', flush=True); os.kill(os.getpid(), 9)": ("CRASHED", "alone"),
+}
+
+
+async def test_scripts_that_are_unkind_to_their_folder_or_themselves(site, ask, project):
+    site.agent("q", slots=2)
+    for number, program in enumerate(UNKIND):
+        (project / f"unkind{number}.py").write_text(f"{program}\n")
+    (project / "kind.py").write_text("print(open('train.py').read()[:20].strip())\n")
+    words = [f"unkind{number}.py" for number in range(len(UNKIND))]
+    tasks = [queued(run(site, project, word, "--queue", "q")) for word in words]
+    for task, (end, said) in zip(tasks, UNKIND.values(), strict=True):
+        assert (await ask.ended(task)).state.type == end, await ask.report(task)
+        assert said in await lines(ask, task)
     # The mirror that later tasks start from is as it was.
-    (project / "unkind.py").write_text("print('fine')\n")
-    task = queued(run(site, project, "unkind.py", "--queue", "q"))
+    task = queued(run(site, project, "kind.py", "--queue", "q"))
     assert (await ask.ended(task)).state.type == "COMPLETED", await ask.report(task)
+    assert "import os, sys" in await lines(ask, task)
 
 
 @pytest.mark.parametrize("state", ["detached", "merging", "pointer", "nested", "bare submodule"])
