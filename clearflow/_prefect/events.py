@@ -150,15 +150,19 @@ async def emit(
     name: str,
     resource: str,
     *,
+    labels: Mapping[str, str] | None = None,
     related: Mapping[str, str] | None = None,
     payload: Mapping[str, Any] | None = None,
 ) -> None:
-    """Tell everybody who listens; `related` maps resource ids to roles."""
+    """Tell everybody who listens; `related` maps resource ids to roles.
+
+    `labels` are further words about the resource: what automations can match.
+    """
     event = {
         "id": str(uuid4()),
         "occurred": api.clock.now().isoformat(),
         "event": name,
-        "resource": {"prefect.resource.id": resource},
+        "resource": {"prefect.resource.id": resource, **(labels or {})},
         "related": [
             {"prefect.resource.id": i, "prefect.resource.role": role}
             for i, role in (related or {}).items()

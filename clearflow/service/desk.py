@@ -18,6 +18,7 @@ from clearflow.errors import ClearflowError, Usage
 from clearflow.runtimes import wire
 from clearflow.service.answers import OF_RESULTS, Service
 from clearflow.service.results import Results
+from clearflow.tasks.describe import describe
 from clearflow.words import parameters as words
 from clearflow.words.models import Run
 from clearflow.words.names import HERE
@@ -145,9 +146,8 @@ class Desk:
 
     async def _me(self) -> dict[str, Any]:
         run = await self._own()
-        service = Service(self._api, run.owner or "a task")
         script = HERE in run.tags or Script.of(run.job_variables) is not None
-        return {**service.describe(run), "parameters": self._parameters, "script": script}
+        return {**describe(self._api, run), "parameters": self._parameters, "script": script}
 
     async def _grace(self, seconds: float) -> None:
         self.grace = float(seconds)

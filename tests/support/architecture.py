@@ -13,8 +13,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("words", "settings"),
     ("_prefect", "capture", "environment", "runtimes", "cloud", "store", "blocks"),
     ("tasks", "queues", "agents", "datasets", "registry"),
+    # Engines that start tasks: by the clock, by events, in search of something.
+    ("automation",),
     ("service",),
-    ("agent", "supervisor", "client", "automation", "autoscaler", "apps"),
+    ("agent", "supervisor", "client", "autoscaler"),
+    # Flows that agents run on the services queue, and what programs see of them.
+    ("apps",),
     ("cli", "board", "__init__"),
     # The doorstep: `python -m clearflow` calls the command line.
     ("__main__",),
