@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped,unused-ignore]
+import yaml
 from prefect.blocks.core import Block
 
 PLACEHOLDERS = {"url": "https://example.org/set-me-in-the-ui", "value": "set me in the UI"}

@@ -12,16 +12,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from clearflow.apps.monitor import Monitor, SlackMonitor
     from clearflow.client.flows import enqueue
     from clearflow.client.task import Task
     from clearflow.queues import Queue
 
     __version__: str
 
-__all__ = ["Queue", "Task", "__version__", "enqueue"]
+__all__ = ["Monitor", "Queue", "SlackMonitor", "Task", "__version__", "enqueue"]
 
 _HOMES = {
+    "Monitor": "clearflow.apps.monitor",
     "Queue": "clearflow.queues",
+    "SlackMonitor": "clearflow.apps.monitor",
     "Task": "clearflow.client.task",
     "enqueue": "clearflow.client.flows",
 }

@@ -22,6 +22,15 @@ def parse(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def duration(seconds: float) -> str:
+    """A length of time in its largest sensible unit."""
+    seconds = max(0.0, seconds)
+    for limit, unit, size in ((60, "s", 1), (3600, "min", 60), (86400, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"
+
+
 class ServerClock:
     """The server's time, estimated from the times that it puts into its answers and events.
 

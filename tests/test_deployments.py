@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-import yaml  # type: ignore[import-untyped,unused-ignore]
+import yaml
 
 from tests.support.agents import Client, Site, client, opened
 from tests.support.server import PrefectServer

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from clearflow._prefect.http import Api
 from clearflow.errors import NotFound
+
+_PAGE = 200  # the server's limit
 
 
 async def read(api: Api, deployment_id: str) -> dict[str, Any]:
@@ -43,6 +45,7 @@ async def ensure(
     queue: str | None,
     entrypoint: str,
     path: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
     parameters_schema: Mapping[str, Any] | None = None,
     tags: Sequence[str] = (),
     labels: Mapping[str, Any] | None = None,
@@ -58,6 +61,7 @@ async def ensure(
         "work_queue_name": queue,
         "entrypoint": entrypoint,
         "path": path,
+        "parameters": dict(parameters or {}),
         "parameter_openapi_schema": dict(parameters_schema or {"type": "object", "properties": {}}),
         "enforce_parameter_schema": False,
         "tags": list(tags),
@@ -67,6 +71,29 @@ async def ensure(
     }
     # Creating one that exists updates it.
     return dict(await api.post("/deployments/", body))
+
+
+async def find(api: Api, tag_prefix: str) -> AsyncIterator[dict[str, Any]]:
+    """The deployments with a tag that begins so."""
+    seen = 0
+    while True:
+        page = await api.post(
+            "/deployments/filter", {"limit": _PAGE, "offset": seen, "sort": "NAME_ASC"}
+        )
+        for item in page:
+            if any(tag.startswith(tag_prefix) for tag in item["tags"]):
+                yield item
+        if len(page) < _PAGE:
+            return
+        seen += len(page)
+
+
+async def delete(api: Api, deployment_id: str) -> None:
+    """Delete a deployment, and with it its runs that wait; one that is gone already is fine."""
+    try:
+        await api.delete(f"/deployments/{deployment_id}")
+    except NotFound:
+        return
 
 
 async def repoint(api: Api, queue_id: str, *, pool: str, queue: str) -> None:

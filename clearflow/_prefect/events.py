@@ -22,6 +22,7 @@ from clearflow.words.models import State
 
 FLOW_RUN = "prefect.flow-run."
 QUEUE_CHANGED = "clearflow.queue.changed"
+_PAGE = 50  # the server's limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ async def stream(
 
     Connects again when the connection breaks. Every connection starts with the event CONNECTED:
     what happened before it has to be asked for. `resources` are ids such as
-    `prefect.work-pool.<id>`, matched against the resource and the related ones; `names` are
-    event names, where a trailing `*` matches any ending.
+    `prefect.work-pool.<id>`, matched against the resource and the related ones; none for any.
+    `names` are event names, where a trailing `*` matches any ending.
 
     Events are sent before the change they speak of is committed, and a subscriber that falls
     more than 256 behind misses some: an event is a hint to look.
@@ -109,19 +110,49 @@ async def stream(
 
 def _filter(resources: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
     now = clock.now()
+    since, until = now - timedelta(hours=1), now + timedelta(days=365)
+    chosen = _chosen(resources, names, since, until)
+    return {"type": "filter", "filter": chosen, "backfill": False}
+
+
+def _chosen(
+    resources: Sequence[str], names: Sequence[str], since: datetime, until: datetime
+) -> dict[str, Any]:
     chosen: dict[str, Any] = {
-        "occurred": {
-            "since": (now - timedelta(hours=1)).isoformat(),
-            "until": (now + timedelta(days=365)).isoformat(),
-        },
-        # `related` would be ignored on the live stream.
-        "any_resource": {"id": list(resources)},
+        "occurred": {"since": since.isoformat(), "until": until.isoformat()},
     }
+    if resources:
+        # `related` would be ignored on the live stream.
+        chosen["any_resource"] = {"id": list(resources)}
     exact = [n for n in names if not n.endswith("*")]
     prefixes = [n[:-1] for n in names if n.endswith("*")]
     if names:
         chosen["event"] = {"name": exact, "prefix": prefixes} if exact else {"prefix": prefixes}
-    return {"type": "filter", "filter": chosen, "backfill": False}
+    return chosen
+
+
+async def happened(
+    api: Api,
+    names: Sequence[str],
+    since: datetime,
+    *,
+    resources: Sequence[str] = (),
+) -> AsyncIterator[Event]:
+    """Events that the server has stored since then, the oldest first; `names` as for `stream`.
+
+    It stores them a few seconds after they occurred, and keeps them for a week by default.
+    """
+    until = api.clock.now() + timedelta(hours=1)
+    asked = {**_chosen(resources, names, since, until), "order": "ASC"}
+    page = await api.post("/events/filter", {"filter": asked, "limit": _PAGE})
+    while True:
+        for data in page["events"]:
+            yield _parse(data)
+        following = page.get("next_page")
+        if not following:
+            return
+        token = str(following).partition("page-token=")[2]
+        page = await api.get("/events/filter/next", **{"page-token": token})
 
 
 def _parse(data: Mapping[str, Any]) -> Event:

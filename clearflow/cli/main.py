@@ -13,7 +13,8 @@ from typing import Any
 import typer
 from typer.main import get_command
 
-from clearflow.cli import agent, queue, start, task
+from clearflow.cli import agent, monitor, queue, start, task
+from clearflow.cli import app as applications
 from clearflow.errors import ClearflowError
 
 app = typer.Typer(
@@ -28,6 +29,8 @@ start.register(app)
 app.add_typer(agent.app, name="agent")
 app.add_typer(queue.app, name="queue")
 app.add_typer(task.app, name="task")
+app.add_typer(applications.app, name="app")
+app.add_typer(monitor.app, name="monitor")
 
 
 def _version(wanted: bool) -> None:

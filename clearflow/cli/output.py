@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from clearflow.clock import duration
+
 if TYPE_CHECKING:
     from clearflow._prefect.http import Api
     from clearflow._prefect.many import Progress
@@ -160,12 +162,3 @@ def progress(what: str) -> Iterator[Progress]:
 def ago(moment: datetime | None, now: datetime) -> str:
     """How long ago something was, such as `3 min`."""
     return duration((now - moment).total_seconds()) if moment else ""
-
-
-def duration(seconds: float) -> str:
-    """A length of time in its largest sensible unit."""
-    seconds = max(0.0, seconds)
-    for limit, unit, size in ((60, "s", 1), (3600, "min", 60), (86400, "h", 3600)):
-        if seconds < limit:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 86400:.0f} d"

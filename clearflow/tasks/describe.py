@@ -12,9 +12,8 @@ from clearflow.errors import NotFound, Usage
 from clearflow.tasks import find as finding
 from clearflow.words import tagging
 from clearflow.words.models import Run
-from clearflow.words.names import HERE
 
-OWN = ("project:", "user:", "task:", HERE)
+OWN = ("project:", "user:", "task:", "clearflow:")
 """How tags begin that are not the user's."""
 
 _PROPERTY, _CONFIGURATION = "clearflow.property.", "clearflow.configuration."

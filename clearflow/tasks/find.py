@@ -39,6 +39,8 @@ _TYPES = {
     "crashed": CRASHED,
     "aborted": CANCELLED,
 }
+# A flow that another flow calls is a part of its task.
+_WHOLE = {"parent_task_run_id": {"is_null_": True}}
 _PREFIX = re.compile(r"[0-9a-f]{4}[0-9a-f-]*", re.IGNORECASE)
 # Two tasks that share this many characters of their ids are not to be expected.
 _SURE = 8
@@ -66,8 +68,7 @@ class Search:
         tags = list(self.tags)
         tags += [f"project:{self.project}"] if self.project is not None else []
         tags += [f"user:{self.user}"] if self.user is not None else []
-        # A flow that another flow calls is a part of its task.
-        where: dict[str, Any] = {"parent_task_run_id": {"is_null_": True}}
+        where: dict[str, Any] = dict(_WHOLE)
         if tags:
             where["tags"] = {"all_": tags}
         if self.name:
@@ -143,3 +144,12 @@ async def several(api: Api, texts: Sequence[str]) -> list[Run]:
     """Tasks by ids or their first characters, each once. Raises NotFound and Usage."""
     whole = [t if runs.is_id(t) else (await one(api, t)).task_id for t in texts]
     return await many.resolve(api, whole)
+
+
+async def by_runs(api: Api, run_ids: Sequence[str]) -> list[Run]:
+    """Those of these runs that are tasks, and no parts of one, as they are now."""
+    found: list[Run] = []
+    for start in range(0, len(run_ids), runs.PAGE):
+        some = list(run_ids[start : start + runs.PAGE])
+        found += [run async for run in runs.find(api, {**_WHOLE, "id": {"any_": some}})]
+    return found

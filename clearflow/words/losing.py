@@ -77,3 +77,8 @@ def retries_after_loss(policy: Mapping[str, object]) -> dict[str, object] | None
     if isinstance(retries, int) and retries:
         changed["retries"] = retries + 1
     return changed
+
+
+def tells_of_loss(note: Note) -> bool:
+    """Whether this is the note of a task that was lost, and waits again or has ended so."""
+    return note.text.startswith("lost:")

@@ -1,0 +1,200 @@
+"""Applications as they run: deployments with the settings that somebody gave them; their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clearflow._prefect import deployments, pools, runs
+from clearflow._prefect.http import Api
+from clearflow.apps.catalog import App, named
+from clearflow.errors import NotFound, Refused, Usage
+from clearflow.settings import settings
+from clearflow.tasks import abort as aborting
+from clearflow.tasks import wait as waiting
+from clearflow.words import lifecycle
+from clearflow.words.models import Run
+from clearflow.words.names import DEPLOYMENT, flow_name, labels, shown, stored, tags
+from clearflow.words.notes import Note
+
+PROJECT, QUEUE = "Applications", "services"
+_TAG = "clearflow:app:"
+_ATTEMPTS = 1000
+"""What runs for months outlives many machines."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An application that somebody has launched under a name; `run` is its last run."""
+
+    app: str
+    name: str
+    project: str
+    queue: str
+    deployment: str
+    parameters: Mapping[str, Any]
+    run: Run | None
+
+    @property
+    def active(self) -> bool:
+        """Whether it runs, or waits to."""
+        return self.run is not None and self.run.state is not None and not self.run.state.final
+
+
+async def instances(api: Api, app: str | None = None) -> list[Instance]:
+    """The applications that somebody has launched, by project and name."""
+    found = []
+    async for item in deployments.find(api, _TAG):
+        kind = next((t.removeprefix(_TAG) for t in item["tags"] if t.startswith(_TAG)), "")
+        if app is None or kind == app:
+            found.append(await _instance(api, kind, item))
+    return sorted(found, key=lambda each: (each.project, each.name))
+
+
+async def _instance(api: Api, kind: str, item: Mapping[str, Any]) -> Instance:
+    said = item.get("labels") or {}
+    where = {"deployment_id": {"any_": [item["id"]]}}
+    last = await anext(runs.find(api, where, limit=1), None)
+    return Instance(
+        kind,
+        str(said.get("clearflow.name") or item["name"]),
+        str(said.get("clearflow.project") or ""),
+        shown(item.get("work_queue_name") or ""),
+        str(item["id"]),
+        (item.get("parameters") or {}).get("settings") or {},
+        last,
+    )
+
+
+async def instance(api: Api, name: str, project: str | None = None) -> Instance:
+    """One by its name. Raises NotFound, and Usage when several projects have one."""
+    found = [
+        each
+        for each in await instances(api)
+        if each.name == name and project in {None, each.project}
+    ]
+    if not found:
+        raise NotFound(f"no application {name!r} has been launched", hint="`clearflow app ls`")
+    if len(found) > 1:
+        projects = ", ".join(repr(each.project) for each in found)
+        raise Usage(f"{name!r} is launched in {projects}", hint="--project says which")
+    return found[0]
+
+
+async def launch(
+    api: Api,
+    app: str,
+    values: Mapping[str, Any],
+    *,
+    name: str | None = None,
+    project: str = PROJECT,
+    queue: str = QUEUE,
+    by: str,
+) -> Run:
+    """Start an application with these settings; what it is started from again stays.
+
+    Raises Usage for settings that do not fit and what the application's own check finds, NotFound
+    for a queue that is not there, Refused when one of this name runs already.
+    """
+    kind = named(app)
+    chosen = kind.settings(values)
+    await kind.check(chosen)
+    title = name or kind.name
+    deployment = await deploy(api, kind, chosen.model_dump(mode="json"), title, project, queue)
+    there = await _instance(api, kind.name, deployment)
+    if there.active:
+        raise Refused(
+            f"the application {title!r} runs already", hint=f"`clearflow app stop {title!r}` first"
+        )
+    return await start(api, there, by=by)
+
+
+async def deploy(
+    api: Api, app: App, values: Mapping[str, Any], name: str, project: str, queue: str
+) -> dict[str, Any]:
+    """The deployment of an application under this name, made or brought up to date."""
+    pool = settings().pool
+    await pools.queue(api, pool, queue)
+    parameters: dict[str, Any] = {"settings": dict(values)}
+    schema = app.schema()
+    if "name" in schema["properties"]:
+        parameters["name"] = name
+    return await deployments.ensure(
+        api,
+        flow=flow_name(project, name),
+        name=DEPLOYMENT,
+        pool=pool,
+        queue=stored(queue),
+        entrypoint=app.entrypoint,
+        parameters=parameters,
+        parameters_schema=schema,
+        tags=[f"{_TAG}{app.name}", *tags(project)],
+        labels=labels(name, project),
+        description=app.summary,
+        job_variables={"gpus": 0, **({"max_attempts": _ATTEMPTS} if app.lasting else {})},
+    )
+
+
+async def start(api: Api, there: Instance, *, by: str) -> Run:
+    """Queue it once more, with the settings that it has."""
+    return await runs.create(
+        api,
+        deployment_id=there.deployment,
+        write=lifecycle.queued(Note(f"launched by {by}", by=by)),
+        name=there.name,
+        queue=stored(there.queue),
+        tags=tags(there.project, by),
+        labels=labels(there.name, there.project),
+    )
+
+
+async def stop(api: Api, there: Instance, *, by: str) -> Run:
+    """Abort what runs of it, and wait until it has ended. Raises Refused when nothing runs."""
+    if not there.active or there.run is None:
+        raise Refused(f"the application {there.name!r} does not run")
+    (aborted,) = await aborting.abort(api, [there.run], by=by)
+    (ended,) = await waiting.wait(api, [aborted])
+    return ended
+
+
+async def remove(api: Api, there: Instance, *, by: str) -> None:
+    """Stop it, and forget its settings."""
+    if there.active:
+        await stop(api, there, by=by)
+    await deployments.delete(api, there.deployment)
+
+
+async def apply(api: Api, wanted: Sequence[Mapping[str, Any]], *, by: str) -> list[tuple[str, str]]:
+    """Make it so: each runs with these settings. Names, and what was done for each.
+
+    Every item has `app`, and may have `name`, `project`, `queue` and `settings`. What runs with
+    other settings is started anew. Raises Usage before anything is done.
+    """
+    planned = []
+    for item in wanted:
+        unknown = set(item) - {"app", "name", "project", "queue", "settings"}
+        if unknown or "app" not in item:
+            words = f"does not know {', '.join(sorted(unknown))}" if unknown else "names no app"
+            raise Usage(f"an item {words}", hint="app, name, project, queue and settings")
+        kind = named(str(item["app"]))
+        chosen = kind.settings(item.get("settings") or {})
+        await kind.check(chosen)
+        planned.append((kind, chosen.model_dump(mode="json"), item))
+    done = []
+    for kind, values, item in planned:
+        name, project = str(item.get("name") or kind.name), str(item.get("project") or PROJECT)
+        before = {(i.name, i.project): i for i in await instances(api, kind.name)}
+        old = before.get((name, project))
+        queue = str(item.get("queue") or QUEUE)
+        same = old is not None and (old.parameters, old.queue) == (values, queue)
+        if old is not None and old.active and same:
+            done.append((name, "unchanged"))
+            continue
+        if old is not None and old.active:
+            await stop(api, old, by=by)
+        made = await deploy(api, kind, values, name, project, queue)
+        if kind.lasting:
+            await start(api, await _instance(api, kind.name, made), by=by)
+        done.append((name, "changed" if old is not None else "launched"))
+    return done

@@ -1,0 +1,1 @@
+"""Engines that act by themselves: by the clock, by events, in search of something."""
