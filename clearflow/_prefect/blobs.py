@@ -37,7 +37,7 @@ async def put(api: Api, file: Path, progress: Progress = lambda done, total: Non
         raise Refused(
             f"{total / 1e6:.0f} MB are too much to send through Prefect: at most"
             f" {LARGEST / 1e6:.0f} MB",
-            hint="push your commits, and list large data in .gitignore",
+            hint="large files go to a store: `clearflow store set URL` names one",
         )
     pieces = []
     with file.open("rb") as source:

@@ -119,7 +119,7 @@ class Logger:
     ) -> None:
         """A file of sound, film or anything else: images are shown, others kept as artifacts.
 
-        Raises Refused for more than 16 MB.
+        More than 16 MB are not kept.
         """
         if (local_path is None) == (stream is None):
             raise Usage("report_media needs either a local_path or a stream")

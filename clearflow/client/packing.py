@@ -7,51 +7,71 @@ import hashlib
 import io
 import json
 import pickle
+import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from clearflow.errors import Refused, Usage
+from clearflow.errors import Usage
 
-LARGEST = 16_000_000  # bytes
+LARGEST = 16_000_000  # bytes that go through Prefect
+PIECE = 1 << 20  # bytes
 _PREVIEW = 1000  # characters
 
 
 @dataclass(frozen=True)
 class Packed:
-    """An object as a file of this name; `type` says what it was."""
+    """An object as a file of this name; `type` says what it was.
+
+    A large file is not read: it is in `source`, and `content` is empty.
+    """
 
     type: str
     file: str
-    content: bytes
+    content: bytes = b""
     preview: str = ""
+    source: Path | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.content) if self.source is None else self.source.stat().st_size
+
+    @property
+    def large(self) -> bool:
+        """Whether it goes to the store, and not through Prefect."""
+        return self.size > LARGEST
+
+    def pieces(self) -> Iterator[bytes]:
+        """The content, piece by piece."""
+        with io.BytesIO(self.content) if self.source is None else self.source.open("rb") as file:
+            while piece := file.read(PIECE):
+                yield piece
 
     def item(self, name: str, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-        """As it is sent. Raises Refused when it is too large."""
-        if len(self.content) > LARGEST:
-            raise Refused(
-                f"the artifact {name!r} has {len(self.content) / 1e6:.0f} MB: at most"
-                f" {LARGEST / 1e6:.0f} MB go through Prefect",
-                hint="keep it where its readers can reach it, and upload its address",
-            )
-        return {
+        """As it is sent; a large one without its content."""
+        made = hashlib.sha256()
+        for piece in self.pieces():
+            made.update(piece)
+        item = {
             "kind": "artifacts",
             "name": name,
             "type": self.type,
-            "size": len(self.content),
+            "size": self.size,
             "preview": self.preview[:_PREVIEW],
-            "hash": hashlib.sha256(self.content).hexdigest(),
+            "hash": made.hexdigest(),
             "file": self.file,
             "metadata": json.dumps(metadata, default=str) if metadata else "",
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017
-            "content": base64.b64encode(self.content).decode(),
         }
+        if not self.large:
+            item["content"] = base64.b64encode(self.content).decode()
+        return item
 
 
 def pack(name: str, thing: Any, auto_pickle: bool = True) -> Packed:
@@ -121,57 +141,58 @@ def _json(thing: Any) -> str | None:
 
 def _file(path: Path) -> Packed:
     if path.stat().st_size > LARGEST:
-        size = path.stat().st_size / 1e6
-        raise Refused(
-            f"{path} has {size:.0f} MB: at most {LARGEST / 1e6:.0f} MB go through Prefect",
-            hint="keep it where its readers can reach it, and upload its address",
-        )
+        return Packed("file", path.name, preview=str(path), source=path)
     return Packed("file", path.name, path.read_bytes(), str(path))
 
 
 def _folder(path: Path) -> Packed:
-    made = io.BytesIO()
     files = sorted(f for f in path.rglob("*") if f.is_file())
+    names = "\n".join(f.relative_to(path).as_posix() for f in files)
+    name = f"{path.resolve().name}.zip"
+    # The file lives as long as somebody reads it: until the program ends at the latest.
+    made = Path(tempfile.mkdtemp(prefix="artifact-")) / name
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             archive.write(file, file.relative_to(path).as_posix())
-            if made.tell() > LARGEST:
-                raise Refused(
-                    f"the folder {path} is too large: at most {LARGEST / 1e6:.0f} MB, zipped, go"
-                    " through Prefect",
-                    hint="keep it where its readers can reach it, and upload its address",
-                )
-    names = "\n".join(f.relative_to(path).as_posix() for f in files)
-    return Packed("archive", f"{path.resolve().name}.zip", made.getvalue(), names)
+    if made.stat().st_size > LARGEST:
+        return Packed("archive", name, preview=names, source=made)
+    content = made.read_bytes()
+    shutil.rmtree(made.parent)
+    return Packed("archive", name, content, names)
 
 
-def unpack(type: str, file: str, content: bytes) -> Any:
-    """The object again; for files and folders their path, in a folder of its own.
+def unpack(type: str, file: Path) -> Any:
+    """The object again, of its file; for files and folders their path.
 
     What was pickled is made by the code that the pickle names: trust whoever ran the task.
     """
-    if type == "string":
-        return content.decode()
-    if type == "JSON":
-        return json.loads(content)
-    if type == "pickle":
-        return pickle.loads(content)
+    if type in {"file", "archive", "media"}:
+        return local_copy(type, file)
     if type == "numpy":
-        return import_module("numpy").load(io.BytesIO(content), allow_pickle=False)["data"]
+        return import_module("numpy").load(file, allow_pickle=False)["data"]
     if type == "pandas":
-        return import_module("pandas").read_csv(io.BytesIO(content), index_col=0)
+        return import_module("pandas").read_csv(file, index_col=0)
     if type == "image":
-        return import_module("PIL.Image").open(io.BytesIO(content))
-    return local_copy(type, file, content)
+        return import_module("PIL.Image").open(io.BytesIO(file.read_bytes()))
+    if type in {"string", "JSON", "pickle"}:
+        content = file.read_bytes()
+        shutil.rmtree(file.parent)
+        if type == "pickle":
+            return pickle.loads(content)
+        return content.decode() if type == "string" else json.loads(content)
+    return local_copy(type, file)
 
 
-def local_copy(type: str, file: str, content: bytes, extract: bool = True) -> Path:
-    """The content in a file, or a folder, of its own."""
-    place = Path(tempfile.mkdtemp(prefix="artifact-"))
-    if type == "archive" and extract:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            archive.extractall(place)
-        return place
-    copy = place / (Path(file).name or "artifact")
-    copy.write_bytes(content)
-    return copy
+def local_copy(type: str, file: Path, extract: bool = True) -> Path:
+    """The file; of a folder, a folder with all that was in it."""
+    if type != "archive" or not extract:
+        return file
+    place = file.with_name(f"{file.name}.d")
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(place)
+    return place
+
+
+def place_for(name: str) -> Path:
+    """Where a file of this name can be put: a folder of its own."""
+    return Path(tempfile.mkdtemp(prefix="artifact-")) / (Path(name).name or "artifact")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -69,19 +70,33 @@ class Artifact:
 
         What was pickled is made by the code that the pickle names: trust whoever ran the task.
         """
-        content = self._content()
+        file = self._fetched()
         if deserialization_function is not None:
-            return deserialization_function(content)
-        return packing.unpack(self.type, str(self._about["file"]), content)
+            return deserialization_function(file.read_bytes())
+        return packing.unpack(self.type, file)
 
     def get_local_copy(self, extract_archive: bool = True, **unused: Any) -> str:
         """The path of a copy of its file; of a folder, with all that is in it."""
-        file = str(self._about["file"])
-        return str(packing.local_copy(self.type, file, self._content(), extract_archive))
+        return str(packing.local_copy(self.type, self._fetched(), extract_archive))
 
-    def _content(self) -> bytes:
-        found = door.ask("artifact", task=self._task, name=self.name)
-        return base64.b64decode(found["content"])
+    def _fetched(self) -> Path:
+        """Its file, fetched piece by piece."""
+        target = packing.place_for(str(self._about["file"]))
+        with target.open("wb") as file:
+            while True:
+                asked = {"task": self._task, "name": self.name, "offset": file.tell()}
+                found = door.ask("artifact", **asked)
+                file.write(base64.b64decode(found["content"]))
+                if file.tell() >= found["total"]:
+                    return target
+
+
+def _spooled(packed: packing.Packed) -> str:
+    """Hand a large content over to whoever answers, piece by piece; the name it has there."""
+    name = uuid.uuid4().hex
+    for piece in packed.pieces():
+        door.ask("spool", name=name, data=base64.b64encode(piece).decode())
+    return str(door.ask("keep", name=name))
 
 
 class Results(Values, ABC):
@@ -120,7 +135,8 @@ class Results(Values, ABC):
         of their own, all else is pickled. Another one of the same name takes its place. It is sent
         in the background, unless `wait_on_upload`.
 
-        Raises Refused for more than 16 MB, and Usage for what cannot be stored.
+        More than 16 MB go to the store, before this returns. Raises Usage for what cannot be
+        stored, Refused when there is no way to the store.
         """
         if serialization_function is not None:
             content = serialization_function(artifact_object)
@@ -130,6 +146,8 @@ class Results(Values, ABC):
         item = packed.item(name, metadata)
         if preview is not None:
             item["preview"] = str(preview)[:1000]
+        if packed.large:
+            item["spooled"] = _spooled(packed)
         outbox.outbox(self.id, self.is_main_task()).item(**item)
         if delete_after_upload and packed.type in {"file", "archive"}:
             path = Path(artifact_object)

@@ -11,12 +11,14 @@ from typing import Any
 
 from clearflow._prefect.http import Api
 from clearflow.service.readings import Readings
+from clearflow.service.spool import Spool
 from clearflow.service.tasks import Tasks
 from clearflow.service.verbs import Group, Verb
 
 _GROUPS: tuple[Callable[[Api, str], Group], ...] = (
     Tasks,
     Readings,
+    Spool,
 )
 
 OF_RESULTS = ("scalars", "last", "artifacts", "artifact")

@@ -10,6 +10,7 @@ from typing import Any
 from clearflow._prefect.http import Api
 from clearflow.errors import Refused
 from clearflow.service.results import Results, Scalars
+from clearflow.service.spool import is_stored, piece_of
 from clearflow.service.verbs import Verb
 from clearflow.tasks import find as finding
 from clearflow.tasks import results
@@ -66,8 +67,13 @@ class Readings:
         run = await finding.one(self._api, task)
         return [asdict(each) for each in await results.stored(self._api, run.id)]
 
-    async def _artifact(self, task: str, name: str) -> dict[str, Any]:
-        """An artifact with its content in base64."""
+    async def _artifact(self, task: str, name: str, offset: int = 0) -> dict[str, Any]:
+        """An artifact with its content in base64, or the next piece of it, and its whole size."""
         run = await finding.one(self._api, task)
-        about, content = await results.content(self._api, run, name)
-        return {**asdict(about), "content": base64.b64encode(content).decode()}
+        about = await results.named(self._api, run, name)
+        if is_stored(about.content):
+            piece, total = await piece_of(self._api, about.content, offset)
+        else:
+            content = await results.content(self._api, about)
+            piece, total = content[offset:], len(content)
+        return {**asdict(about), "content": base64.b64encode(piece).decode(), "total": total}

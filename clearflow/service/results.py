@@ -177,9 +177,11 @@ class Results:
         if kind == VALUES:
             await self._row(VALUES, "Single values", {"name": item["name"], "value": item["value"]})
         elif kind == ARTIFACTS:
-            content = base64.b64decode(item["content"])
-            row = {k: v for k, v in item.items() if k not in {"kind", "content"}}
-            row["content"] = await reading.keep(self._api, content)
+            row = {k: v for k, v in item.items() if k not in {"kind", "content", "spooled"}}
+            kept = item.get("spooled")
+            row["content"] = kept or await reading.keep(
+                self._api, base64.b64decode(item["content"])
+            )
             await self._row(ARTIFACTS, "Artifacts", row)
         elif kind in {PICTURE, GRID}:
             title, series = item["title"], item["series"]

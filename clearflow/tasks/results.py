@@ -98,19 +98,24 @@ async def last(api: Api, run_id: str) -> list[Last]:
     return sorted(found, key=lambda each: (each.title, each.series))
 
 
-async def content(api: Api, run: Run, name: str) -> tuple[Stored, bytes]:
-    """An artifact and what is in it. Raises NotFound."""
+async def named(api: Api, run: Run, name: str) -> Stored:
+    """An artifact of a task. Raises NotFound."""
     known = await stored(api, run.id)
-    wanted = next((each for each in known if each.name == name), None)
-    if wanted is None:
-        names = ", ".join(each.name for each in known) or "none"
-        raise NotFound(f"the task {run.name!r} has no artifact {name!r}", hint=f"it has: {names}")
+    for each in known:
+        if each.name == name:
+            return each
+    names = ", ".join(each.name for each in known) or "none"
+    raise NotFound(f"the task {run.name!r} has no artifact {name!r}", hint=f"it has: {names}")
+
+
+async def content(api: Api, about: Stored) -> bytes:
+    """What is in an artifact that went through Prefect."""
     with tempfile.TemporaryDirectory(prefix="clearflow-") as folder:
         file = Path(folder) / "content"
-        await blobs.get(api, Blob((wanted.content,)), file)
+        await blobs.get(api, Blob((about.content,)), file)
         pieces: Sequence[str] = json.loads(file.read_text())["pieces"]
         await blobs.get(api, Blob(tuple(pieces)), file)
-        return wanted, file.read_bytes()
+        return file.read_bytes()
 
 
 async def keep(api: Api, content: bytes) -> str:

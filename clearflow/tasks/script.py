@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from clearflow import stores
 from clearflow._prefect import blobs, deployments, pools, runs
 from clearflow._prefect.blobs import Progress
 from clearflow._prefect.http import Api
@@ -185,18 +186,37 @@ async def send(api: Api, packed: Packed, progress: Progress) -> dict[str, Any]:
     parts = []
     for part, taken in zip(packed.script.parts, packed.snapshot.parts, strict=True):
         if taken.bundle is not None:
-            try:
-                blob = await blobs.put(api, taken.bundle, progress)
-            except Refused as error:
-                largest = packed.snapshot.largest
-                hint = f"the largest new file is {largest}; {error.hint}" if largest else error.hint
-                raise Refused(error.message, hint=hint) from None
-            part = replace(part, pieces=blob.pieces)
+            part = await _sent(api, part, taken.bundle, packed.snapshot.largest, progress)
         parts.append(part)
     job = _job(packed.needed) | {scripts.KEY: replace(packed.script, parts=tuple(parts)).dump()}
     if packed.order.max_attempts is not None:
         job["max_attempts"] = packed.order.max_attempts
     return job | dict(packed.order.variables)
+
+
+async def _sent(
+    api: Api, part: PartSent, bundle: Path, largest: str, progress: Progress
+) -> PartSent:
+    """A part whose bundle agents find: on the server, or a large one in the store."""
+    size = bundle.stat().st_size  # noqa: ASYNC240 - a local file
+    if size <= blobs.LARGEST:
+        return replace(part, pieces=(await blobs.put(api, bundle, progress)).pieces)
+    store = await stores.shared(api)
+    if store is None:
+        named = f"the largest new file is {largest}; " if largest else ""
+        raise Refused(
+            f"{size / 1e6:.0f} MB are too much to send through Prefect: at most"
+            f" {blobs.LARGEST / 1e6:.0f} MB without a store",
+            hint=f"{named}list large data in .gitignore, or name a store that agents reach:"
+            " `clearflow store set URL`",
+        )
+    done = 0
+
+    def more(bytes: int) -> None:
+        nonlocal done
+        progress(done := done + bytes, size)
+
+    return replace(part, stored=await store.put(bundle, more))
 
 
 async def template(
@@ -287,8 +307,10 @@ async def fetch(api: Api, script: Script, place: Path) -> list[snapshot.Part]:
     """Fetch what the remotes lack into the folder `place`: the parts, ready to be reproduced."""
 
     async def one(number: int, part: PartSent) -> snapshot.Part:
-        bundle = place / f"{number}.bundle" if part.pieces else None
-        if bundle is not None:
+        bundle = place / f"{number}.bundle" if part.pieces or part.stored else None
+        if bundle is not None and part.stored:
+            await (await stores.opened(api)).get(part.stored, bundle)
+        elif bundle is not None:
             await blobs.get(api, blobs.Blob(part.pieces), bundle)
         return snapshot.Part(part.path, part.commit, part.tree, part.remote, bundle)
 

@@ -12,13 +12,17 @@ ARGUMENTS = "arguments"  # the run's parameter, which can be edited until the sc
 
 @dataclass(frozen=True, slots=True)
 class PartSent:
-    """One repository of a snapshot; `pieces` are those of its bundle on the server."""
+    """One repository of a snapshot.
+
+    Its bundle is on the server, in `pieces`, or a large one in the store, as the object `stored`.
+    """
 
     path: str
     commit: str
     tree: str
     remote: str | None
     pieces: tuple[str, ...] = ()
+    stored: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -388,7 +388,8 @@ async def test_nothing_is_lost_when_the_server_is_away_at_the_end(
         assert ended.status(ask.api.clock.now()) == "completed", await ask.report(task)
         (curve,) = (await results.curves(ask.api, ended.id)).values()
         assert curve.iterations == list(range(6000))
-        assert (await results.content(ask.api, ended, "last"))[1] == b"words"
+        kept = await results.named(ask.api, ended, "last")
+        assert await results.content(ask.api, kept) == b"words"
 
 
 async def there(path: Path) -> bool:

@@ -12,6 +12,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "clock"),
     ("words", "settings"),
     ("_prefect", "capture", "environment", "runtimes", "cloud", "store", "blocks"),
+    # What stands on two doors.
+    ("stores",),
     ("tasks", "queues", "agents", "datasets", "registry"),
     # Engines that start tasks: by the clock, by events, in search of something.
     ("automation",),
@@ -34,6 +36,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "boto3": ("cloud/aws.py",),
     "botocore": ("cloud/aws.py",),
     "docker": ("runtimes/docker.py",),
+    "fsspec": ("store.py",),
     "httpx": ("_prefect/",),
     "kubernetes": ("runtimes/kubernetes.py",),
     "nicegui": ("board/",),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clearflow.client import packing
-from clearflow.errors import Refused, Usage
+from clearflow.errors import Usage
 
 simple = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -27,9 +27,16 @@ class Model:
     weights: list[float]
 
 
+def fetched(packed: packing.Packed) -> Path:
+    """As it arrives at whoever asks for it."""
+    file = packing.place_for(packed.file)
+    file.write_bytes(b"".join(packed.pieces()))
+    return file
+
+
 def again(thing):
     packed = packing.pack("thing", thing)
-    return packing.unpack(packed.type, packed.file, packed.content)
+    return packing.unpack(packed.type, fetched(packed))
 
 
 @given(simple)
@@ -73,25 +80,28 @@ def test_files_and_folders(tmp_path: Path):
     (tmp_path / "data" / "y.bin").write_bytes(b"\0y")
     file = packing.pack("file", str(tmp_path / "data" / "y.bin"))
     assert (file.type, file.file) == ("file", "y.bin")
-    assert packing.local_copy(file.type, file.file, file.content).read_bytes() == b"\0y"
+    assert packing.local_copy(file.type, fetched(file)).read_bytes() == b"\0y"
     folder = packing.pack("folder", tmp_path / "data")
     assert (folder.type, folder.preview) == ("archive", "deep/x.txt\ny.bin")
-    copy = packing.local_copy(folder.type, folder.file, folder.content)
+    copy = packing.local_copy(folder.type, fetched(folder))
     assert (copy / "deep" / "x.txt").read_text() == "x"
-    whole = packing.local_copy(folder.type, folder.file, folder.content, extract=False)
+    whole = packing.local_copy(folder.type, fetched(folder), extract=False)
     assert whole.name == "data.zip"
     with pytest.raises(Usage):
         packing.pack("none", tmp_path / "none")
 
 
-def test_what_is_too_large_or_cannot_be_stored(tmp_path: Path):
+def test_what_is_large_and_what_cannot_be_stored(tmp_path: Path):
     large = tmp_path / "large"
     with large.open("wb") as file:
         file.truncate(packing.LARGEST + 1)
-    with pytest.raises(Refused, match="at most 16 MB go through Prefect"):
-        packing.pack("large", large)
-    with pytest.raises(Refused, match="the artifact 'large' has 17 MB"):
-        packing.pack("large", "x" * 17_000_000).item("large", None)
+    packed = packing.pack("large", large)
+    assert packed.large
+    assert packed.content == b"", "a large file is not read into memory"
+    assert "content" not in packed.item("large", None)
+    text = packing.pack("text", "x" * 17_000_000)
+    assert text.large
+    assert sum(map(len, text.pieces())) == text.size == 17_000_000
     with pytest.raises(Usage, match="cannot be stored"):
         packing.pack("function", lambda: None)
     with pytest.raises(Usage, match="can only be pickled"):

@@ -1,0 +1,344 @@
+"""The store: files by the hash of their content, and small records by name, wherever fsspec goes.
+
+    objects/ab/cdef…    what is in a file; written under another name first, never changed
+    records/NAME        written once; who comes second is told so
+
+A file that is there is not sent again. Everything that is fetched is checked by its hash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from clearflow.errors import ClearflowError, Conflict, NotFound, Refused, ServerError
+from clearflow.settings import settings
+from clearflow.words.places import DEFAULT_FOLDER, Place
+
+T = TypeVar("T")
+Progress = Callable[[int], None]
+"""Told how many more bytes are done."""
+
+_CHUNK = 1 << 20  # bytes
+_WIDTH = 16  # transfers at once
+_LOCAL_WIDTH = 4
+_MARK = "clearflow-store"
+_PARTIAL = ".partial"
+
+
+def quiet(more: int) -> None:
+    """A progress that nobody watches."""
+
+
+class Store:
+    """A store at a place. Raises Refused, in one line, where it cannot be reached or written."""
+
+    def __init__(self, place: Place) -> None:
+        import fsspec
+
+        self.place = place
+        url = place.url or str(settings().home_path / DEFAULT_FOLDER)
+        try:
+            fs, root = fsspec.core.url_to_fs(url, **place.options)
+        except (ImportError, ValueError) as error:
+            raise Refused(
+                f"the store {url} cannot be used: {' '.join(str(error).split())}",
+                hint="the extras aws, gcp and azure of clearflow bring s3://, gs:// and az://",
+            ) from None
+        self._fs: Any = fs
+        self._root = str(root).rstrip("/")
+        self.url = url
+        self.local = Path(self._root) if "file" in _protocols(fs) else None
+        self._folders: set[str] = set()
+
+    # -- being a store -------------------------------------------------------------------------
+
+    async def check(self) -> None:
+        """Raises Refused when this is not the store that was named, or it cannot be read."""
+        if not self.place.shared:
+            return
+        found = await self._in_thread(self._read, _MARK)
+        if found is None or found.decode() != self.place.mark:
+            where = f", a folder of {self.place.host}," if self.local and self.place.host else ""
+            raise Refused(
+                f"the store {self.url}{where} is not reached from this machine",
+                hint="`clearflow store set URL` names one that all machines reach",
+            )
+
+    async def found(self) -> str:
+        """Make it a store, if it is none yet; its mark. Raises Refused where one cannot write."""
+
+        def act() -> str:
+            there = self._read(_MARK)
+            if there is not None:
+                return there.decode()
+            mark = secrets.token_hex(8)
+            self._write(_MARK, mark.encode())
+            return mark
+
+        return await self._in_thread(act)
+
+    # -- objects -------------------------------------------------------------------------------
+
+    async def put(self, file: Path, progress: Progress = quiet) -> str:
+        """Keep a file; the hash of its content. Nothing is sent when it is there."""
+        (digest,) = await self.put_many([file], progress)
+        return digest
+
+    async def put_many(self, files: Sequence[Path], progress: Progress = quiet) -> list[str]:
+        """Keep files, several at once; their hashes, in order."""
+        return await self._each(files, lambda file: self._put(file, progress))
+
+    async def put_bytes(self, content: bytes) -> str:
+        """Keep some bytes; their hash."""
+
+        def act() -> str:
+            digest = hashlib.sha256(content).hexdigest()
+            if not self._fs.exists(self._object(digest)):
+                self._replace(self._object(digest), content)
+            return digest
+
+        return await self._in_thread(act)
+
+    async def get(self, digest: str, target: Path, progress: Progress = quiet) -> None:
+        """Fetch a file. Raises NotFound, and ServerError when its content is not what it was."""
+        await self.get_many([(digest, target)], progress)
+
+    async def get_many(
+        self, wanted: Iterable[tuple[str, Path]], progress: Progress = quiet
+    ) -> None:
+        """Fetch files, several at once. What is there with this content is not fetched again."""
+        await self._each(list(wanted), lambda each: self._get(each[0], each[1], progress))
+
+    async def has(self, digests: Iterable[str]) -> set[str]:
+        """Which of these are kept."""
+
+        def there(digest: str) -> str | None:
+            return digest if self._fs.exists(self._object(digest)) else None
+
+        return {d for d in await self._each(list(digests), there) if d is not None}
+
+    async def delete(self, digests: Iterable[str]) -> None:
+        """Keep these no longer; those that are gone already are fine."""
+
+        def act(digest: str) -> None:
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm_file(self._object(digest))
+
+        await self._each(list(digests), act)
+
+    def _object(self, digest: str) -> str:
+        return f"{self._root}/objects/{digest[:2]}/{digest[2:]}"
+
+    def _put(self, file: Path, progress: Progress) -> str:
+        if self.local is not None:
+            return self._copy_in(file, progress)
+        digest = _hash(file)
+        path = self._object(digest)
+        if self._fs.exists(path):
+            progress(file.stat().st_size)
+            return digest
+        with file.open("rb") as source, self._fs.open(path, "wb") as target:
+            checked = _through(source, target.write, progress)
+            if checked != digest:
+                # What is closed now would be kept under a wrong name.
+                with contextlib.suppress(AttributeError, OSError):
+                    target.discard()
+                self._fs.rm_file(path)
+                raise Refused(f"{file} changes while it is stored")
+        return digest
+
+    def _copy_in(self, file: Path, progress: Progress) -> str:
+        """Copy while the hash is made, so that the file is read once."""
+        assert self.local is not None
+        incoming = self.local / "incoming"
+        incoming.mkdir(parents=True, exist_ok=True)
+        size = file.stat().st_size
+        if size <= _CHUNK:
+            content = file.read_bytes()
+            digest = hashlib.sha256(content).hexdigest()
+            path = Path(self._object(digest))
+            if not path.exists():
+                self._replace(str(path), content)
+            progress(size)
+            return digest
+        partial = incoming / secrets.token_hex(8)
+        try:
+            with file.open("rb") as source, partial.open("wb") as target:
+                digest = _through(source, target.write, progress)
+            path = Path(self._object(digest))
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(partial, path)
+            return digest
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _get(self, digest: str, target: Path, progress: Progress) -> None:
+        partial = target.with_name(target.name + _PARTIAL)
+        made = hashlib.sha256()
+        try:
+            with self._fs.open(self._object(digest), "rb") as source:
+                done = _resumed(partial, made, source)
+                progress(done)
+                with partial.open("ab") as file:
+                    _through(source, file.write, progress, made)
+        except FileNotFoundError:
+            partial.unlink(missing_ok=True)
+            raise NotFound(f"the store {self.url} holds no object {digest[:12]}…") from None
+        if made.hexdigest() != digest:
+            partial.unlink()
+            raise ServerError(f"the object {digest[:12]}… in {self.url} is not what was stored")
+        os.replace(partial, target)
+
+    # -- records -------------------------------------------------------------------------------
+
+    async def write_record(self, name: str, content: bytes) -> None:
+        """Write a record that is never changed. Raises Conflict when there is one of this name."""
+
+        def act() -> None:
+            path = f"{self._root}/records/{name}"
+            if self._fs.exists(path):
+                raise Conflict(f"there is a record {name} already")
+            self._replace(path, content)
+
+        await self._in_thread(act)
+
+    async def read_record(self, name: str) -> bytes:
+        """Raises NotFound."""
+        found = await self._in_thread(self._read, f"records/{name}")
+        if found is None:
+            raise NotFound(f"there is no record {name} in the store {self.url}")
+        return found
+
+    async def records(self, folder: str) -> dict[str, bytes]:
+        """All records below a folder, by their names within it, in the order of these."""
+
+        def act() -> dict[str, bytes]:
+            top = f"{self._root}/records/{folder.strip('/')}"
+            # Others may have written since it was last looked at.
+            self._fs.invalidate_cache()
+            try:
+                paths = sorted(self._fs.find(top))
+            except FileNotFoundError:
+                return {}
+            wanted = [p for p in paths if not p.endswith(_PARTIAL)]
+            found = self._fs.cat(wanted) if wanted else {}
+            return {p[len(top) + 1 :]: found[p] for p in wanted if p in found}
+
+        return await self._in_thread(act)
+
+    async def delete_records(self, folder: str) -> None:
+        """Delete all records below a folder."""
+
+        def act() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm(f"{self._root}/records/{folder.strip('/')}", recursive=True)
+            self._folders.clear()
+
+        await self._in_thread(act)
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return bytes(self._fs.cat_file(f"{self._root}/{name}"))
+        except FileNotFoundError:
+            return None
+
+    def _write(self, name: str, content: bytes) -> None:
+        self._replace(f"{self._root}/{name}", content)
+
+    def _replace(self, path: str, content: bytes) -> None:
+        """Write all of it or nothing."""
+        if self.local is None:
+            self._fs.pipe_file(path, content)
+            return
+        folder = os.path.dirname(path)
+        if folder not in self._folders:
+            os.makedirs(folder, exist_ok=True)
+            self._folders.add(folder)
+        partial = f"{path}.{secrets.token_hex(4)}{_PARTIAL}"
+        with open(partial, "wb") as file:
+            file.write(content)
+        os.replace(partial, path)
+
+    # -- threads -------------------------------------------------------------------------------
+
+    async def _in_thread(self, act: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.to_thread(self._told, act, *arguments)
+
+    def _told(self, act: Callable[..., T], *arguments: Any) -> T:
+        """What cannot be reached or written is said in one line."""
+        try:
+            return act(*arguments)
+        except ClearflowError:
+            raise
+        except Exception as error:
+            said = " ".join(str(error).split())[:200] or type(error).__name__
+            raise Refused(
+                f"the store {self.url} cannot be used: {said}",
+                hint="`clearflow store show` says where it is",
+            ) from error
+
+    async def _each(self, items: Sequence[Any], act: Callable[[Any], T]) -> list[T]:
+        """Do it for each, several at once; the first error ends it."""
+        if len(items) == 1:
+            return [await self._in_thread(act, items[0])]
+        width = _WIDTH if self.local is None else _LOCAL_WIDTH
+        loop = asyncio.get_running_loop()
+        parts = [items[start::width] for start in range(min(width, len(items)))]
+
+        def work(part: Sequence[Any]) -> list[T]:
+            return [self._told(act, item) for item in part]
+
+        with ThreadPoolExecutor(width) as pool:
+            done = await asyncio.gather(*(loop.run_in_executor(pool, work, p) for p in parts))
+        found: list[Any] = [None] * len(items)
+        for start, part in enumerate(done):
+            found[start::width] = part
+        return found
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def _through(
+    source: BinaryIO,
+    write: Callable[[bytes], Any],
+    progress: Progress,
+    made: Any = None,
+) -> str:
+    """Copy what is left, and make its hash on the way."""
+    made = hashlib.sha256() if made is None else made
+    while chunk := source.read(_CHUNK):
+        made.update(chunk)
+        write(chunk)
+        progress(len(chunk))
+    return str(made.hexdigest())
+
+
+def _resumed(partial: Path, made: Any, source: BinaryIO) -> int:
+    """Take in what an interrupted transfer has left; how many bytes."""
+    try:
+        with partial.open("rb") as file:
+            done = 0
+            while chunk := file.read(_CHUNK):
+                made.update(chunk)
+                done += len(chunk)
+    except FileNotFoundError:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        return 0
+    source.seek(done)
+    return done
