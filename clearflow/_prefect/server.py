@@ -18,6 +18,7 @@ import threading
 import time
 
 _EVERY = 0.5
+_STARTED = 60  # turns
 
 
 def _collect() -> None:
@@ -26,6 +27,10 @@ def _collect() -> None:
         time.sleep(_EVERY)
         turn += 1
         gc.collect(2 if turn % 120 == 0 else 1 if turn % 10 == 0 else 0)
+        if turn == _STARTED:
+            # Code and schemas stay: to look at them again and again would stop all requests.
+            gc.collect()
+            gc.freeze()
 
 
 def main() -> None:

@@ -6,7 +6,9 @@ from collections.abc import Collection, Sequence
 
 from clearflow.words.names import rendezvous
 
+FIRST = 4  # agents whose turn comes at once
 PER_AGENT = 0.02  # seconds between two agents that are woken by one enqueue
+PAUSE = 0.6  # seconds in which one of the first has told that it has the task, on a busy server too
 LAST_TURN = 3.0  # seconds after which every agent has had its turn
 # Events come before the commit they speak of, on a busy server by seconds: ask again after these.
 AGAIN = (0.2, 1.0, 4.0, 15.0)
@@ -27,11 +29,12 @@ def delay(agent: str, key: str, peers: Collection[str]) -> float:
     One enqueue must not make every idle agent ask. Agents take turns in the order of their
     distance from the task (rendezvous hashing), and one that sees the task taken before its turn
     does not ask. The nearest does not wait. Peers that have ended, or have no slot free, let their
-    turns pass, so with many peers turns come faster.
+    turns pass, so a few have theirs at once, and with many peers turns come faster.
     """
     own = rendezvous(agent, key)
     nearer = sum(1 for peer in peers if peer != agent and rendezvous(peer, key) < own)
-    return nearer * min(PER_AGENT, LAST_TURN / max(len(peers), 1))
+    turns = nearer * min(PER_AGENT, LAST_TURN / max(len(peers), 1))
+    return turns if nearer < FIRST else PAUSE + turns
 
 
 def sweeps_often(agent: str, pool: str, online: Collection[str]) -> bool:

@@ -34,11 +34,13 @@ class Line:
     """A queue as its agent knows it.
 
     `stirred`: there may be something to take. `unfit`: the last time there was, none of it fitted.
+    `reach` is the place of the last task that was offered, of a line that goes on behind it.
     """
 
     queue: Queue
     stirred: bool = True
     unfit: bool = False
+    reach: datetime | None = None
 
 
 class Taker:
@@ -114,17 +116,36 @@ class Taker:
                 continue
             line.stirred = False
             try:
-                offered = await pools.offered(self.api, self.options.pool, [name], limit=OFFERED)
+                taken = await self._take_offered(name)
             except NotFound:
                 await self._forget(name)
                 continue
-            due = self._due(offered)
-            line.unfit = bool(due)
-            if await self._take_from(name, due, time.monotonic()):
+            if taken:
                 line.stirred = True
                 self._last_queue = name
                 return True
         return False
+
+    async def _take_offered(self, name: str) -> bool:
+        """Take what the server offers of a queue. False for nothing that fits.
+
+        To find the first of a long line the server looks at all of it, unless it is told how far
+        to look. Who has come to stand in front of the last one that was offered is found as well.
+        """
+        line = self.lines[name]
+        if line.reach is not None:
+            if await self._take_from(name, await self._offered(name, line.reach), time.monotonic()):
+                return True
+            line.reach = None
+        due = self._due(await self._offered(name, None))
+        if len(due) == OFFERED:
+            line.reach = due[-1].place
+        line.unfit = bool(due)
+        return await self._take_from(name, due, time.monotonic())
+
+    async def _offered(self, name: str, before: datetime | None) -> list[Run]:
+        pool = self.options.pool
+        return await pools.offered(self.api, pool, [name], limit=OFFERED, before=before)
 
     async def _forget(self, name: str) -> None:
         """A queue was deleted. Raises NotFound when that was the last, or the pool is gone too."""

@@ -148,8 +148,7 @@ async def room(
     """Places for so many tasks at FRONT, BACK, BEFORE or AFTER; `moving` are their runs' ids."""
     match where.spot:
         case Spot.FRONT:
-            head = waiting(api, queue_id, limit=8 + len(moving))
-            right = await anext((r async for r in head if r.id not in moving), None)
+            right = await _head(api, queue_id, moving)
             return await room_between(api, queue_id, None, right, count, moving)
         case Spot.BEFORE:
             before = await ahead(api, queue_id, where.beside, 1, moving)
@@ -160,6 +159,15 @@ async def room(
             right = after[0] if after else None
             return await room_between(api, queue_id, where.beside, right, count, moving)
     return Room([None] * count)
+
+
+async def _head(api: Api, queue_id: str, moving: Collection[str]) -> Run | None:
+    """The first who waits and does not move; every run that is asked for costs the server time."""
+    for limit in (1 + len(moving), 8 + len(moving), None):
+        async for run in waiting(api, queue_id, limit=limit):
+            if run.id not in moving:
+                return run
+    return None
 
 
 async def room_between(

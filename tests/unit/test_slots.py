@@ -60,7 +60,7 @@ def test_one_enqueue_wakes_few_of_many_agents_soon() -> None:
     agents = [f"box-{n}:0" for n in range(200)]
     delays = sorted(choose.delay(a, "task", agents) for a in agents)
     assert delays[0] == 0
-    assert sum(d < 0.1 for d in delays) < 10
-    assert len(set(delays)) == len(agents), "each has a turn of its own"
-    assert delays[-1] < choose.LAST_TURN
+    early = [d for d in delays if d < choose.PAUSE]
+    assert len(early) == choose.FIRST
+    assert delays[-1] < choose.PAUSE + choose.LAST_TURN
     assert choose.delay("alone", "task", []) == 0
