@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -57,6 +58,8 @@ class Store:
         self.url = url
         self.local = Path(self._root) if "file" in _protocols(fs) else None
         self._folders: set[str] = set()
+        self._lock = threading.Lock()
+        self._writing: dict[str, threading.Lock] = {}
 
     # -- being a store -------------------------------------------------------------------------
 
@@ -141,10 +144,18 @@ class Store:
         if self.local is not None:
             return self._copy_in(file, progress)
         digest = _hash(file)
+        # Two files of one content at once: the second finds what the first has written.
+        with self._lock:
+            writing = self._writing.setdefault(digest, threading.Lock())
+        with writing:
+            self._send(file, digest, progress)
+        return digest
+
+    def _send(self, file: Path, digest: str, progress: Progress) -> None:
         path = self._object(digest)
         if self._fs.exists(path):
             progress(file.stat().st_size)
-            return digest
+            return
         with file.open("rb") as source, self._fs.open(path, "wb") as target:
             checked = _through(source, target.write, progress)
             if checked != digest:
@@ -153,7 +164,6 @@ class Store:
                     target.discard()
                 self._fs.rm_file(path)
                 raise Refused(f"{file} changes while it is stored")
-        return digest
 
     def _copy_in(self, file: Path, progress: Progress) -> str:
         """Copy while the hash is made, so that the file is read once."""

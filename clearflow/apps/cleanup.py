@@ -15,9 +15,10 @@ from clearflow._prefect.http import Api
 from clearflow.tasks.describe import describe
 from clearflow.tasks.find import Search, find
 from clearflow.words.models import Run
+from clearflow.words.tagging import ARCHIVED, PUBLISHED
 
 Status = Literal["completed", "failed", "aborted", "crashed", "draft"]
-KEPT = ("published", "archived", "keep")
+KEPT = (PUBLISHED, ARCHIVED, "keep")
 """Tasks with these tags are never deleted."""
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
 from typing import Any, ClassVar
 
 from clearflow.client import arguments, door, frameworks, session
@@ -69,6 +70,7 @@ class Task(Tasks, Results):
 
         Raises Unreachable without a server, Usage when there is a task of other names.
         """
+        _say_errors_plainly()
         with cls._lock:
             if cls._current is not None:
                 return cls._again(project_name, task_name)
@@ -85,6 +87,9 @@ class Task(Tasks, Results):
                 if task_type is not None:
                     task.set_user_properties(type=str(task_type))
             cls._current = task
+            if cls._required and not door.inside():
+                task._need(cls._required)
+                cls._required.clear()
         if auto_connect_arg_parser:
             _take_arguments()
         frameworks.capture(auto_connect_frameworks)
@@ -244,6 +249,24 @@ class Task(Tasks, Results):
         if door.inside():
             door.ask("grace", seconds=min(float(callback_execution_timeout), 300.0))
         session.on_interrupt(callback_function)
+
+
+def _say_errors_plainly() -> None:
+    """An error of clearflow's that ends the program is a line and a hint, and no traceback."""
+    before = sys.excepthook
+    if getattr(before, "plain", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, ClearflowError):
+            before(kind, error, trace)
+            return
+        print(f"clearflow: error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"clearflow: hint: {error.hint}", file=sys.stderr)
+
+    hook.plain = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
 
 
 def _is_child() -> bool:

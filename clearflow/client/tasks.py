@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clearflow.client import door
-from clearflow.client.values import Values
+from clearflow.client.needs import Needs, docker_job
 from clearflow.errors import NotFound, Usage
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _STATUSES = {
 }
 
 
-class Tasks(Values):
+class Tasks(Needs):
     """The part of a task's class that finds and makes others."""
 
     def __init__(self, id: str, name: str = "") -> None:
@@ -107,7 +107,7 @@ class Tasks(Values):
         project_name: str | None = None,
         task_name: str | None = None,
         *,
-        script: str,
+        script: str = "",
         repo: str | None = None,
         branch: str | None = None,
         commit: str | None = None,
@@ -116,6 +116,11 @@ class Tasks(Values):
         requirements_file: str | None = None,
         python_version: str | None = None,
         tags: str | Sequence[str] | None = None,
+        working_directory: str | None = None,
+        docker: str | None = None,
+        docker_args: str | Sequence[str] | None = None,
+        docker_bash_setup_script: str | Sequence[str] | None = None,
+        base_task_id: str | None = None,
     ) -> Self:
         """A draft of a script that nobody has run: nothing runs now.
 
@@ -131,9 +136,22 @@ class Tasks(Values):
             requirements_file: a file of them.
             python_version: such as 3.12.
             tags: to find it by.
+            working_directory: where it starts, below the root of its repository.
+            docker: the image that it runs in.
+            docker_args: arguments of `docker run`.
+            docker_bash_setup_script: what runs in there before it.
+            base_task_id: a task to be like, instead of a script.
 
         Raises Usage for a script that is not there, Refused for files that must not travel.
         """
+        job = docker_job(docker, docker_args, docker_bash_setup_script)
+        if base_task_id is not None:
+            made = cls.clone(base_task_id, name=task_name, project=project_name)
+            if job:
+                made._ask_for(**job)
+            return made
+        if not script:
+            raise Usage("create a task of which script?", hint='script="train.py"')
         if packages is not None and requirements_file is not None:
             raise Usage("packages, or a file of them: not both")
         if requirements_file is not None:
@@ -144,6 +162,7 @@ class Tasks(Values):
         asked = {"project": project_name, "name": task_name, "script": str(script), "tags": named}
         origin = {"repository": repo, "branch": branch, "commit": commit}
         needs = {"packages": packages, "python": python_version, "arguments": words}
+        needs |= {"directory": working_directory, "job": job}  # type: ignore[dict-item]
         here = os.getcwd()
         return cls._of(door.ask("create", **asked, **origin, **needs, folder=here))
 

@@ -46,9 +46,14 @@ class Recipe:
         Raises Usage for a line that could not mean the same on another machine.
         """
         asked, lines = variables.get("python_version"), variables.get("requirements")
-        if not asked and not lines:
+        if not asked and not lines and not variables.get("more_requirements"):
             return None
         requirements, options = _sorted_out(lines or ())
+        more, further = _sorted_out(variables.get("more_requirements") or ())
+        # Who adds a package names its version, whatever was there before.
+        named = {_name(line) for line in more}
+        requirements = [line for line in requirements if _name(line) not in named] + more
+        options += further
         if prefect:
             requirements += _of_prefect({_name(line) for line in requirements})
         return cls(

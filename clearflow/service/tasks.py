@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +13,7 @@ from clearflow._prefect import artifacts, pools, runs
 from clearflow._prefect.http import Api
 from clearflow.capture.git import clone as fetch_copy
 from clearflow.environment.collect import Needed
+from clearflow.environment.recipe import Recipe
 from clearflow.errors import Refused
 from clearflow.queues import drafts
 from clearflow.service.verbs import Verb
@@ -20,12 +22,13 @@ from clearflow.tasks import abort as aborting
 from clearflow.tasks import find as finding
 from clearflow.tasks import logs, wait
 from clearflow.tasks.clone import clone
-from clearflow.tasks.describe import OWN, Selector, describe, select
+from clearflow.tasks.describe import OWN, Selector, describe, select, tags_of
 from clearflow.tasks.script import Order, pack, submit
+from clearflow.tasks.telling import tell, tell_tags
 from clearflow.words import lifecycle
 from clearflow.words.models import PAUSED, SCHEDULED, Run
-
-PUBLISHED = "published"
+from clearflow.words.names import ASKS, HERE
+from clearflow.words.tagging import PUBLISHED
 
 
 class Tasks:
@@ -46,6 +49,7 @@ class Tasks:
             "wait": self._wait,
             "logs": self._logs,
             "change": self._change,
+            "publish": self._publish,
             "finish": self._finish,
             "delete": self._delete,
         }
@@ -104,6 +108,8 @@ class Tasks:
         repository: str | None = None,
         branch: str | None = None,
         commit: str | None = None,
+        directory: str | None = None,
+        job: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """A draft of a script, of a working copy here or of a repository somewhere."""
         needed = None if packages is None else Needed(tuple(packages), source="packages")
@@ -119,6 +125,8 @@ class Tasks:
                 tags=tags,
                 needed=needed,
                 python_version=python,
+                folder=directory,
+                variables=job or {},
             )
             packed = await asyncio.to_thread(pack, order, Path(place, "snapshot"))
             sending = submit(self._api, packed, by=self._by, progress=lambda done, total: None)
@@ -163,9 +171,16 @@ class Tasks:
         tags: Sequence[str] | None = None,
         parameters: Mapping[str, Any] | None = None,
         labels: Mapping[str, Any] | None = None,
+        job: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Change what is given. `parameters` are all of them; of `labels` those that are named."""
+        """Change what is given.
+
+        `parameters` are all of them; of `labels` and of the job variables `job` those that are
+        named.
+        """
         run = await finding.one(self._api, task)
+        if PUBLISHED in run.tags and (name, project, parameters, job) != (None,) * 4:
+            raise Refused(f"task {run.task_id[:8]} ({run.name}) is published: it stays as it is")
         changes: dict[str, Any] = {}
         new = dict(labels or {})
         own = [t for t in run.tags if t.startswith(OWN)]
@@ -180,11 +195,32 @@ class Tasks:
         if parameters is not None:
             _check_editable(run)
             changes["parameters"] = dict(parameters)
+        if job:
+            if HERE not in run.tags:
+                _check_editable(run)
+            Recipe.of({**run.job_variables, **job}, prefect=False)
+            new[ASKS] = json.dumps({**json.loads(run.labels.get(ASKS) or "{}"), **job})
         if changes:
             await runs.patch(self._api, run.id, **changes)
         if new:
             await runs.label(self._api, run.id, new)
-        return describe(self._api, await runs.read(self._api, run.id))
+        fresh = await runs.read(self._api, run.id)
+        if tags is not None:
+            await tell_tags(self._api, fresh, tags_of(run), by=self._by)
+        return describe(self._api, fresh)
+
+    async def _publish(self, task: str) -> dict[str, Any]:
+        run = await finding.one(self._api, task)
+        if run.state is None or not run.state.final:
+            raise Refused(
+                f"task {run.task_id[:8]} ({run.name}) is {self._status(run)}",
+                hint="what has ended can be published",
+            )
+        if PUBLISHED not in run.tags:
+            await runs.patch(self._api, run.id, tags=[*run.tags, PUBLISHED])
+            run = await runs.read(self._api, run.id)
+            await tell(self._api, run, PUBLISHED, by=self._by)
+        return describe(self._api, run)
 
     async def _finish(self, task: str, status: str, reason: str = "") -> dict[str, Any]:
         """Record the end of a task that nobody runs: a draft, or one that has ended otherwise."""

@@ -12,6 +12,7 @@ from clearflow.words import lifecycle
 from clearflow.words.lifecycle import Write
 from clearflow.words.models import Run
 from clearflow.words.names import HERE
+from clearflow.words.tagging import ARCHIVED, PUBLISHED
 
 
 async def clone(
@@ -41,7 +42,9 @@ async def clone(
     said = {**source.labels, "clearflow.parent": parent or source.task_id, "clearflow.name": title}
     if comment is not None:
         said["clearflow.comment"] = comment
-    kept = [t for t in source.tags if not t.startswith(("task:", "user:", HERE))]
+    settled = (PUBLISHED, ARCHIVED)
+    old = [t for t in source.tags if t not in settled]
+    kept = [t for t in old if not t.startswith(("task:", "user:", HERE))]
     if project is not None:
         said["clearflow.project"] = project
         kept = [t for t in kept if not t.startswith("project:")] + [f"project:{project}"]

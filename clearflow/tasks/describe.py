@@ -10,7 +10,8 @@ from typing import Any
 from clearflow._prefect.http import Api
 from clearflow.errors import NotFound, Usage
 from clearflow.tasks import find as finding
-from clearflow.words import tagging
+from clearflow.tasks.script import job_of
+from clearflow.words import scripts, tagging
 from clearflow.words.models import Run
 
 OWN = ("project:", "user:", "task:", "clearflow:")
@@ -34,6 +35,7 @@ def describe(api: Api, run: Run) -> dict[str, Any]:
         "queue": run.queue_shown,
         "agent": run.note.agent,
         "parameters": dict(run.parameters),
+        "job": {k: v for k, v in job_of(run).items() if k != scripts.KEY},
         "url": api.connection.run_url(run.id),
         "comment": labels.get("clearflow.comment", ""),
         "progress": labels.get("clearflow.progress"),

@@ -42,8 +42,8 @@ _CLEARFLOW = re.compile(r"\s*clearflow\s*($|[=<>!~;@\[#])", re.IGNORECASE)
 class Order:
     """A script to be queued.
 
-    `named` are files that may be sent though they look like secrets, `variables` further job
-    variables.
+    `named` are files that may be sent though they look like secrets, `folder` is where it starts,
+    below the root of its working copy, `variables` are further job variables.
     """
 
     file: Path
@@ -57,6 +57,7 @@ class Order:
     named: Sequence[str] = ()
     max_attempts: int | None = None
     pool: str | None = None
+    folder: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -105,7 +106,8 @@ def pack(order: Order, place: Path) -> Packed:
     parts = tuple(PartSent(p.path, p.commit, p.tree, p.remote) for p in taken.parts)
     # Outside a repository the script stands at the top of one made for it.
     entry = file.relative_to(home or file.parent).as_posix()
-    script = Script(entry, _folder(root), parts)
+    start = order.folder if order.folder is not None else _folder(root)
+    script = Script(entry, start, parts)
     folder = home or file.parent
     return Packed(order, _project(order, taken, folder), script, taken, needed, folder)
 
@@ -257,7 +259,7 @@ async def keep_job(api: Api, run_id: str, job: Mapping[str, Any]) -> None:
 
 def job_of(run: Run) -> dict[str, Any]:
     """The job variables of a task, wherever they are kept."""
-    return dict(run.job_variables) or dict(json.loads(run.labels.get(_JOB, "{}")))
+    return {**json.loads(run.labels.get(_JOB, "{}")), **run.job_variables}
 
 
 async def template_of(api: Api, run: Run, queue: str | None = None) -> str:

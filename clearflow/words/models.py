@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Any
 
 from clearflow import clock
 from clearflow.words.containers import allowed
-from clearflow.words.names import shown
+from clearflow.words.names import ASKS, shown
 from clearflow.words.notes import Note
 
 SCHEDULED, PENDING, RUNNING = "SCHEDULED", "PENDING", "RUNNING"
@@ -113,7 +114,10 @@ class Run:
             tags=tuple(data.get("tags") or ()),
             labels=data.get("labels") or {},
             parameters=data.get("parameters") or {},
-            job_variables=data.get("job_variables") or {},
+            job_variables={
+                **(data.get("job_variables") or {}),
+                **json.loads((data.get("labels") or {}).get(ASKS) or "{}"),
+            },
             policy=data.get("empirical_policy") or {},
             idempotency_key=data.get("idempotency_key"),
             run_count=data.get("run_count") or 0,

@@ -42,6 +42,10 @@ DEPLOYMENT = "clearflow"
 # The tag of a run that some program is by itself: no agent has it, and no queue.
 HERE = "clearflow:here"
 
+# The label that holds job variables which somebody has changed since the run was made, as JSON:
+# Prefect changes those of a run that is scheduled, and no others.
+ASKS = "clearflow.asks"
+
 # Said on the event stream of a pool when such a run begins; the payload names its claim.
 BEGAN = "clearflow.task.began"
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+PUBLISHED, ARCHIVED = "published", "archived"
+"""Tags that say what became of a task; a copy of it has them not."""
+
 _ANY, _ALL, _NOT = "__$any", "__$all", "__$not"
 _WORDS = {"__$or": _ANY, "__$and": _ALL}
 

@@ -1,4 +1,4 @@
-"""The store over a folder, over memory, and over S3 as moto answers it."""
+"""The store over a folder, and over S3 as moto answers it."""
 
 import asyncio
 import os
@@ -39,13 +39,11 @@ def s3() -> Iterator[dict[str, object]]:
     server.stop()
 
 
-@pytest.fixture(params=["folder", "memory", "s3"])
+@pytest.fixture(params=["folder", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     name = uuid.uuid4().hex
     if request.param == "folder":
         return Store(Place(str(tmp_path / "store")))
-    if request.param == "memory":
-        return Store(Place(f"memory://{name}"))
     return Store(Place(f"s3://bench/{name}", request.getfixturevalue("s3")))
 
 
