@@ -130,6 +130,7 @@ async def _successor(api: Api, run: Run, queue: Queue, write: Write) -> Run:
             labels=run.labels,
             idempotency_key=key,
             policy=run.policy,
+            task_run=run.task_run,
         )
     if new.queue != stored(queue.name):
         raise Conflict(f"{label(run)} has just been moved to the queue {new.queue_shown!r}")

@@ -194,8 +194,12 @@ async def create(
     labels: Mapping[str, Any] | None = None,
     idempotency_key: str | None = None,
     policy: Mapping[str, Any] | None = None,
+    task_run: str | None = None,
 ) -> Run:
-    """A new run of a deployment; the existing one when the idempotency key is known."""
+    """A new run of a deployment; the existing one when the idempotency key is known.
+
+    `task_run` is its place in the graph of another run.
+    """
     body: dict[str, Any] = {
         "state": _state(write),
         "parameters": dict(parameters or {}),
@@ -212,6 +216,8 @@ async def create(
         body["idempotency_key"] = idempotency_key
     if policy:
         body["empirical_policy"] = dict(policy)
+    if task_run:
+        body["parent_task_run_id"] = task_run
     return Run.parse(await api.post(f"/deployments/{deployment_id}/create_flow_run", body))
 
 

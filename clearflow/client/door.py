@@ -18,37 +18,65 @@ from clearflow.words.environ import SOCKET
 
 
 class Line:
-    """A line to a supervisor: questions and answers, from any thread."""
+    """A line to a supervisor: questions and answers, from any thread; they may overlap.
+
+    Of the threads that wait for an answer one reads, for all of them.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock, self._file = sock, sock.makefile("rb")
-        self._asking, self._sending = threading.Lock(), threading.Lock()
+        self._answers: dict[int, Any] = {}
+        self._heard, self._sending = threading.Condition(), threading.Lock()
+        self._reading = False
         self._number = 0
 
     def ask(self, verb: str, **arguments: Any) -> Any:
         """The answer. Raises the ClearflowError that the other side had, or TimeoutError."""
-        with self._asking:
+        with self._heard:
             self._number += 1
             number = self._number
-            try:
-                self._send({"ask": verb, "with": arguments, "number": number})
-                while True:
-                    line = self._file.readline()
-                    if not line:
-                        raise ConnectionError("the supervisor is gone")
-                    answer = json.loads(line)
-                    # An interrupted question may be answered late.
-                    if answer.get("number") == number:
-                        break
-            except OSError as error:
-                said = f"the supervisor of this task does not answer: {error}"
-                raise ClearflowError(said) from None
+            self._answers[number] = None
+        try:
+            self._send({"ask": verb, "with": arguments, "number": number})
+            answer = self._wait(number)
+        except OSError as error:
+            said = f"the supervisor of this task does not answer: {error}"
+            raise ClearflowError(said) from None
+        finally:
+            # An interrupted question may be answered late.
+            with self._heard:
+                self._answers.pop(number, None)
         if "error" not in answer:
             return answer.get("answer")
         if answer.get("kind") == "TimeoutError":
             raise TimeoutError(answer["error"])
         kind = getattr(errors, str(answer.get("kind")), ClearflowError)
         raise kind(answer["error"], hint=answer.get("hint"))
+
+    def _wait(self, number: int) -> Any:
+        while True:
+            with self._heard:
+                self._heard.wait_for(lambda: self._answers[number] or not self._reading)
+                if self._answers[number]:
+                    return self._answers[number]
+                self._reading = True
+            try:
+                line = self._file.readline()
+                if not line:
+                    raise ConnectionError("the supervisor is gone")
+                answer = json.loads(line)
+            except BaseException:
+                self._pass_on(None)
+                raise
+            self._pass_on(answer)
+
+    def _pass_on(self, answer: Any) -> None:
+        """Give an answer to whoever waits for it, and the reading to whoever comes next."""
+        with self._heard:
+            self._reading = False
+            if answer is not None and answer.get("number") in self._answers:
+                self._answers[answer["number"]] = answer
+            self._heard.notify_all()
 
     def tell(self, verb: str, **arguments: Any) -> None:
         """Say something that needs no answer. Raises ClearflowError when nobody is there."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from clearflow._prefect.http import Api
+from clearflow.service.pipelines import Pipelines
 from clearflow.service.readings import Readings
 from clearflow.service.spool import Spool
 from clearflow.service.tasks import Tasks
@@ -19,6 +20,7 @@ _GROUPS: tuple[Callable[[Api, str], Group], ...] = (
     Tasks,
     Readings,
     Spool,
+    Pipelines,
 )
 
 OF_RESULTS = ("scalars", "last", "artifacts", "artifact")

@@ -73,7 +73,7 @@ class InContainer:
     async def start(self, arguments: Sequence[str]) -> TaskProcess:
         assert self._script is not None
         assert self._container is not None
-        words = [self._python, f"{CODE}/{self._script.entry}", *arguments]
+        words = [self._python, *self._script.words(CODE), *arguments]
         await self._container.run(words, self._folder)
         return self._container
 

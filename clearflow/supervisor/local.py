@@ -25,16 +25,18 @@ from clearflow._prefect import claims, events, hops, pools, runs
 from clearflow._prefect.connection import connection
 from clearflow._prefect.http import Api
 from clearflow.capture.owner import owner
-from clearflow.errors import ClearflowError, Refused
+from clearflow.errors import ClearflowError, NotFound, Refused
 from clearflow.runtimes import process, wire
 from clearflow.service.desk import Desk
 from clearflow.settings import settings
 from clearflow.supervisor.console import Console
 from clearflow.supervisor.lines import secrets_of
+from clearflow.tasks import abort as aborting
 from clearflow.tasks import script as scripts
 from clearflow.tasks.script import Order, Packed
 from clearflow.words import lifecycle, names
 from clearflow.words.lifecycle import Exit, Standing, Write
+from clearflow.words.models import COMPLETED
 from clearflow.words.names import BEGAN, HERE
 from clearflow.words.notes import Note
 from clearflow.words.scripts import ARGUMENTS
@@ -228,7 +230,7 @@ class Local:
         self._ended.set()
         await self._desk.written()
         await self._console.shipped(5.0)
-        await claims.finish(
+        state = await claims.finish(
             self._api,
             self._run.id,
             self._end or lifecycle.outcome(Exit(vanished=True), self._run.note),
@@ -237,6 +239,10 @@ class Local:
             leased=self._leased,
             stale_after=self._stale,
         )
+        if state is not None and state.type != COMPLETED:
+            with contextlib.suppress(NotFound):
+                fresh = await runs.read(self._api, self._run.id)
+                await aborting.after_end(self._api, fresh, state, by=self._by)
 
 
 async def _main(sock: socket.socket) -> None:

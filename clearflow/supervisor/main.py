@@ -23,7 +23,7 @@ from clearflow._prefect import claims, runs
 from clearflow._prefect.claims import Limits
 from clearflow._prefect.connection import connection
 from clearflow._prefect.http import Api
-from clearflow.errors import ClearflowError, ServerError, Unreachable
+from clearflow.errors import ClearflowError, NotFound, ServerError, Unreachable
 from clearflow.runtimes import clearing, process
 from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.runtimes.running import TaskProcess
@@ -38,9 +38,12 @@ from clearflow.supervisor.guard import End, Guard
 from clearflow.supervisor.lines import secrets_of
 from clearflow.supervisor.preparation import OnThisMachine
 from clearflow.supervisor.runtime import Runtime, Task
+from clearflow.tasks import abort as aborting
+from clearflow.tasks import loss
 from clearflow.words import lifecycle, losing
 from clearflow.words.lifecycle import Exit, Standing, Taken, Write
 from clearflow.words.models import FINAL, PAUSED, SCHEDULED, State
+from clearflow.words.names import CONTROLS
 from clearflow.words.scripts import Script
 
 # Who aborts a task without a word: a cancellation in Prefect's own ways carries no note.
@@ -281,12 +284,32 @@ class Supervisor:
         if end is End.ABORT:
             ended = Exit(aborted_by=UNSAID)
         await self.console.shipped(PATIENCE)
-        state = await self._finish(lifecycle.outcome(ended, note))
+        write = lifecycle.outcome(ended, note)
+        state = await (
+            self._finish(write) if write.type == "COMPLETED" else self._failed(write, ended)
+        )
         if state is None:
             return "gone"
         if state.type != "COMPLETED":
             self.console.note(state.note.text, level=40)
         return state.name.lower()
+
+    async def _failed(self, write: Write, ended: Exit) -> State | None:
+        """Record an end that is not a good one; what else follows when it is a pipeline's.
+
+        The controller that was killed begins again, and finds its steps. Else they end with it.
+        """
+        try:
+            run = await runs.read(self.api, self.job.run_id)
+        except NotFound:
+            return await self._finish(write)
+        if CONTROLS in run.labels and ended.signal is not None and self.guard.end is None:
+            place = await claims.front(self.api, run)
+            attempts = await loss.attempts_of(self.api, run)
+            write = losing.lost(run, f"killed by {ended.signal}", attempts, place)
+        state = await self._finish(write)
+        await aborting.after_end(self.api, run, state, by=self.name)
+        return state
 
     async def _write(self, body: dict[str, Any]) -> tuple[int, Any] | None:
         """Send a state that the flow's engine has made; None when the claim has ended.

@@ -57,7 +57,7 @@ class OnThisMachine:
             folder, home = self._task.rundir.path, settings().home_path
             code = folder / "code"
             env = program.environment(self._env, self._script, code, home, folder / "t")
-            words = [str(self._python), str(code / self._script.entry), *arguments]
+            words = [str(self._python), *self._script.words(str(code)), *arguments]
             child = spawn.program(self._job, words, env, self._place)
         self._task.attach(child)
         return child

@@ -1,21 +1,26 @@
-"""Aborting tasks: waiting ones at once, others through whoever has them."""
+"""Aborting tasks: waiting ones at once, others through whoever has them; pipelines with steps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from clearflow._prefect import claims, runs
 from clearflow._prefect.holds import label
 from clearflow._prefect.http import Api
 from clearflow._prefect.many import WIDTH, Progress, each, quiet
 from clearflow.errors import NotFound, Refused
-from clearflow.words.models import Run
+from clearflow.tasks.steps import steps
+from clearflow.words.models import COMPLETED, Run, State
+from clearflow.words.names import CONTROLS
 
 
 async def abort(
     api: Api, tasks: Sequence[Run], *, by: str, progress: Progress = quiet
 ) -> list[Run]:
     """Abort tasks. Returns their runs as they are then: ended, or `aborting`.
+
+    The steps of a pipeline are aborted with it, and once more by whoever records its end.
 
     Raises Refused for tasks that had ended, after the others were aborted.
     """
@@ -31,6 +36,30 @@ async def abort(
                 continue
             if state is None:
                 raise Refused(f"{label(fresh)} has ended: {fresh.status(api.clock.now())}")
+            if CONTROLS in fresh.labels:
+                await abort_steps(api, fresh.task_id, by=by)
             return fresh
 
     return await each(tasks, one, progress, width=WIDTH)
+
+
+async def abort_steps(api: Api, pipeline: str, *, by: str) -> None:
+    """Abort the steps of a pipeline that have not ended."""
+    found = await steps(api, pipeline)
+    left = [run for run in found.values() if run.state is not None and not run.state.final]
+
+    async def one(run: Run) -> None:
+        with suppress(Refused, NotFound):
+            await abort(api, [run], by=by)
+
+    await each(left, one, width=WIDTH)
+
+
+async def after_end(api: Api, run: Run, state: State | None, *, by: str) -> None:
+    """To be called by whoever has written `state` at the end of a claim.
+
+    The steps of a pipeline do not outlive the end of its controller, but for one that is to be
+    started again, and goes on with them.
+    """
+    if state is not None and state.final and state.type != COMPLETED and CONTROLS in run.labels:
+        await abort_steps(api, run.task_id, by=by)

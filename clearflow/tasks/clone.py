@@ -11,7 +11,7 @@ from clearflow.tasks import script
 from clearflow.words import lifecycle
 from clearflow.words.lifecycle import Write
 from clearflow.words.models import Run
-from clearflow.words.names import HERE
+from clearflow.words.names import HERE, OF_STEPS, STEP
 from clearflow.words.tagging import ARCHIVED, PUBLISHED
 
 
@@ -31,20 +31,22 @@ async def clone(
     labels: Mapping[str, Any] | None = None,
     write: Write | None = None,
     key: str | None = None,
+    task_run: str | None = None,
 ) -> Run:
     """A task like another one, whatever that one does: a draft, unless `write` says otherwise.
 
     `parameters` replace all of the source's, `job_variables` those that are named; `tags` and
     `labels` are further ones. `queue` is a stored name. With a `key` the task is made once: asked
-    again, the same one comes back.
+    again, the same one comes back. `task_run` is its place in the graph of a pipeline.
     """
     title = name or f"Clone of {source.labels.get('clearflow.name') or source.name}"
-    said = {**source.labels, "clearflow.parent": parent or source.task_id, "clearflow.name": title}
+    about = {k: v for k, v in source.labels.items() if not k.startswith(STEP)}
+    said = {**about, "clearflow.parent": parent or source.task_id, "clearflow.name": title}
     if comment is not None:
         said["clearflow.comment"] = comment
     settled = (PUBLISHED, ARCHIVED)
     old = [t for t in source.tags if t not in settled]
-    kept = [t for t in old if not t.startswith(("task:", "user:", HERE))]
+    kept = [t for t in old if not t.startswith(("task:", "user:", HERE, *OF_STEPS))]
     if project is not None:
         said["clearflow.project"] = project
         kept = [t for t in kept if not t.startswith("project:")] + [f"project:{project}"]
@@ -59,4 +61,5 @@ async def clone(
         tags=[*dict.fromkeys([*kept, *tags]), f"user:{by}"],
         labels={**said, **(labels or {})},
         idempotency_key=key,
+        task_run=task_run,
     )

@@ -13,8 +13,9 @@ from clearflow.tasks import find as finding
 from clearflow.tasks.script import job_of
 from clearflow.words import scripts, tagging
 from clearflow.words.models import Run
+from clearflow.words.names import OF_STEPS
 
-OWN = ("project:", "user:", "task:", "clearflow:")
+OWN = ("project:", "user:", "task:", "clearflow:", *OF_STEPS)
 """How tags begin that are not the user's."""
 
 _PROPERTY, _CONFIGURATION = "clearflow.property.", "clearflow.configuration."

@@ -39,8 +39,6 @@ _TYPES = {
     "crashed": CRASHED,
     "aborted": CANCELLED,
 }
-# A flow that another flow calls is a part of its task.
-_WHOLE = {"parent_task_run_id": {"is_null_": True}}
 _PREFIX = re.compile(r"[0-9a-f]{4}[0-9a-f-]*", re.IGNORECASE)
 # Two tasks that share this many characters of their ids are not to be expected.
 _SURE = 8
@@ -68,7 +66,7 @@ class Search:
         tags = list(self.tags)
         tags += [f"project:{self.project}"] if self.project is not None else []
         tags += [f"user:{self.user}"] if self.user is not None else []
-        where: dict[str, Any] = dict(_WHOLE)
+        where: dict[str, Any] = {}
         if tags:
             where["tags"] = {"all_": tags}
         if self.name:
@@ -90,6 +88,8 @@ class Search:
 
     def fits(self, run: Run, status: str) -> bool:
         """The rest of it."""
+        if run.part:
+            return False
         if self.statuses:
             if status not in self.statuses:
                 return False
@@ -151,5 +151,5 @@ async def by_runs(api: Api, run_ids: Sequence[str]) -> list[Run]:
     found: list[Run] = []
     for start in range(0, len(run_ids), runs.PAGE):
         some = list(run_ids[start : start + runs.PAGE])
-        found += [run async for run in runs.find(api, {**_WHOLE, "id": {"any_": some}})]
+        found += [r async for r in runs.find(api, {"id": {"any_": some}}) if not r.part]
     return found

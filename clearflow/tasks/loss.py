@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from clearflow.errors import NotFound
 from clearflow.runtimes.clearing import clear
 from clearflow.runtimes.rundir import rundirs
 from clearflow.settings import settings
+from clearflow.tasks.abort import after_end
 from clearflow.words import losing
-from clearflow.words.models import ACTIVE, Run
+from clearflow.words.models import ACTIVE, Run, State
 from clearflow.words.names import HERE
 
 RETRYING = "AwaitingRetry"  # Prefect's name for the time between two tries
@@ -50,7 +51,7 @@ async def lose_dead(api: Api, folder: Path, *, by: str, spare: Collection[str] =
         except NotFound:
             run = None
         if run is not None and run.note.claim == job.token:
-            state = await claims.lose(
+            state = await _lose(
                 api,
                 run,
                 "its supervisor died",
@@ -99,7 +100,7 @@ async def sweep(
 
         who = run.note.agent or run.note.by
         why = f"nothing was heard of {who} for {silence.total_seconds():.0f} s"
-        await claims.lose(
+        await _lose(
             api,
             run,
             why,
@@ -120,7 +121,7 @@ async def lose_forgotten(api: Api, pool: str, agent: str, known: Collection[str]
     left = []
     for run in await active_runs(api, pool):
         if run.note.agent == agent and run.note.claim not in known:
-            state = await claims.lose(
+            state = await _lose(
                 api,
                 run,
                 "its agent was killed before it could start it",
@@ -131,6 +132,24 @@ async def lose_forgotten(api: Api, pool: str, agent: str, known: Collection[str]
             if state is None and await _stands(api, run):
                 left.append(run.id)
     return left
+
+
+async def _lose(
+    api: Api,
+    run: Run,
+    why: str,
+    *,
+    by: str,
+    max_attempts: int,
+    stale_after: timedelta,
+    still: Callable[[Run], Awaitable[bool]] | None = None,
+) -> State | None:
+    """As `claims.lose`; the steps of a pipeline that is not started again are aborted."""
+    state = await claims.lose(
+        api, run, why, by=by, max_attempts=max_attempts, stale_after=stale_after, still=still
+    )
+    await after_end(api, run, state, by=by)
+    return state
 
 
 async def _stands(api: Api, run: Run) -> bool:

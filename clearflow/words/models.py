@@ -92,6 +92,7 @@ class Run:
     policy: Mapping[str, Any] = field(default_factory=dict)
     idempotency_key: str | None = None
     run_count: int = 0
+    task_run: str | None = None
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Run:
@@ -121,12 +122,21 @@ class Run:
             policy=data.get("empirical_policy") or {},
             idempotency_key=data.get("idempotency_key"),
             run_count=data.get("run_count") or 0,
+            task_run=_text(data.get("parent_task_run_id")),
         )
 
     @property
     def task_id(self) -> str:
         """The id that stays with the task wherever it goes: that of its first run."""
         return self.tagged("task") or self.id
+
+    @property
+    def part(self) -> bool:
+        """Whether it is a part of another task: a flow that a flow has called.
+
+        The step of a pipeline, and what `run_deployment` starts, stand in queues as tasks do.
+        """
+        return self.task_run is not None and self.deployment_id is None and self.queue_id is None
 
     @property
     def project(self) -> str | None:

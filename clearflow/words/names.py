@@ -46,6 +46,13 @@ HERE = "clearflow:here"
 # Prefect changes those of a run that is scheduled, and no others.
 ASKS = "clearflow.asks"
 
+# How tags begin, and labels, that a task has as the step of a pipeline; its copies have them not.
+OF_STEPS = ("pipeline:", "cache:")
+STEP = "clearflow.step"
+
+# The label of a task that is the controller of a pipeline.
+CONTROLS = "clearflow.controls"
+
 # Said on the event stream of a pool when such a run begins; the payload names its claim.
 BEGAN = "clearflow.task.began"
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 KEY = "script"
+KWARGS = "kwargs"  # the section of the arguments of a function
+CALLING = "clearflow.client.calling"
 ARGUMENTS = "arguments"  # the run's parameter, which can be edited until the script starts
 
 
@@ -30,13 +32,15 @@ class Script:
     """A program in a working copy: its file and the folder it runs in, below the root.
 
     `paths` are folders below the root from which it imports as well: packages that were installed
-    where it comes from as they lie there (editable).
+    where it comes from as they lie there (editable). With a `function` the file is loaded, and the
+    function called.
     """
 
     entry: str
     folder: str
     parts: tuple[PartSent, ...]
     paths: tuple[str, ...] = ()
+    function: str = ""
 
     def dump(self) -> dict[str, Any]:
         return asdict(self)
@@ -48,4 +52,10 @@ class Script:
         if not data:
             return None
         parts = tuple(PartSent(**{**p, "pieces": tuple(p["pieces"])}) for p in data["parts"])
-        return cls(data["entry"], data["folder"], parts, tuple(data.get("paths") or ()))
+        paths = tuple(data.get("paths") or ())
+        return cls(data["entry"], data["folder"], parts, paths, data.get("function") or "")
+
+    def words(self, code: str) -> list[str]:
+        """Behind the interpreter on the command line; `code` is where the working copy lies."""
+        file = f"{code}/{self.entry}"
+        return ["-m", CALLING, file, self.function] if self.function else [file]

@@ -1,0 +1,1 @@
+"""Pipelines: tasks that start tasks, in the order in which one needs what the other makes."""

@@ -1,0 +1,26 @@
+"""Which tasks are the steps of a pipeline."""
+
+from __future__ import annotations
+
+from clearflow._prefect import runs
+from clearflow._prefect.http import Api
+from clearflow.words.models import Run
+from clearflow.words.names import OF_STEPS, STEP
+
+TRY = f"{STEP}.try"
+
+
+def mark(pipeline: str) -> str:
+    """The tag of all steps of a pipeline, by the task id of its controller."""
+    return f"{OF_STEPS[0]}{pipeline}"
+
+
+async def steps(api: Api, pipeline: str) -> dict[str, Run]:
+    """The steps that a pipeline has started, by their task ids, in the runs that they have now."""
+    found: dict[str, Run] = {}
+    async for run in runs.find(api, {"tags": {"all_": [mark(pipeline)]}}):
+        other = found.get(run.task_id)
+        # One that is just being moved to another queue has two runs for a moment.
+        if other is None or runs.hop(run) > runs.hop(other):
+            found[run.task_id] = run
+    return found
