@@ -14,19 +14,39 @@ if TYPE_CHECKING:
 
     from clearflow.apps.monitor import Monitor, SlackMonitor
     from clearflow.client.flows import enqueue
+    from clearflow.client.pipelines.components import PipelineDecorator, component, pipeline
+    from clearflow.client.pipelines.pipeline import Pipeline
+    from clearflow.client.pipelines.pipeline import Pipeline as PipelineController
     from clearflow.client.task import Task
     from clearflow.queues import Queue
 
     __version__: str
 
-__all__ = ["Monitor", "Queue", "SlackMonitor", "Task", "__version__", "enqueue"]
+__all__ = [
+    "Monitor",
+    "Pipeline",
+    "PipelineController",
+    "PipelineDecorator",
+    "Queue",
+    "SlackMonitor",
+    "Task",
+    "__version__",
+    "component",
+    "enqueue",
+    "pipeline",
+]
 
 _HOMES = {
     "Monitor": "clearflow.apps.monitor",
+    "Pipeline": "clearflow.client.pipelines.pipeline",
+    "PipelineController": "clearflow.client.pipelines.pipeline",
+    "PipelineDecorator": "clearflow.client.pipelines.components",
     "Queue": "clearflow.queues",
     "SlackMonitor": "clearflow.apps.monitor",
     "Task": "clearflow.client.task",
+    "component": "clearflow.client.pipelines.components",
     "enqueue": "clearflow.client.flows",
+    "pipeline": "clearflow.client.pipelines.components",
 }
 
 

@@ -13,7 +13,7 @@ Also used inside of tasks, so it keeps to Python 3.9.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,7 @@ def filled(value: Any, look: Callable[[Reference], Any]) -> Any:
     return value
 
 
-def check(step: str, value: Any, steps: Sequence[str], parameters: Sequence[str]) -> None:
+def check(step: str, value: Any, steps: Collection[str], parameters: Collection[str]) -> None:
     """Raise Usage when a step refers to a step or a parameter that there is not."""
     for each in found(value):
         if each.step == PIPELINE:

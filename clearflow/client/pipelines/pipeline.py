@@ -156,3 +156,6 @@ class Pipeline(Described):
     def get_processed_nodes(self) -> list[Step]:
         """The steps that have been started and have ended."""
         return [step for step in self._steps() if step.over and step.executed is not None]
+
+
+PipelineController = Pipeline
