@@ -180,7 +180,7 @@ def test_what_runs_inside_of_tasks_needs_nothing_but_python() -> None:
 def test_what_runs_inside_of_tasks_is_written_for_python_3_9() -> None:
     files = _loaded_in_tasks()
     assert PACKAGE / "client" / "task.py" in files
-    for file in {*files, *(PACKAGE / "client").glob("*.py")} - {PACKAGE / "client" / "flows.py"}:
+    for file in {*files, *(PACKAGE / "client").rglob("*.py")} - {PACKAGE / "client" / "flows.py"}:
         ast.parse(file.read_text(), str(file), feature_version=(3, 9))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -11,14 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from clearflow._prefect import pools
-from clearflow.service.answers import Service
-from clearflow.tasks.steps import steps
-from clearflow.words.names import STEP
 from tests.support.agents import Client, Site, client
 from tests.support.git import Laptop
 
-WORK = '''
+WORK = """
 import os, time
 from pathlib import Path
 
@@ -40,19 +34,24 @@ def pick_best(models):
     best = min(models, key=lambda model: model["loss"])
     print("best", best, flush=True)
     return best
-'''
-SCENE = '''
+"""
+SCENE = """
 from clearflow import Pipeline
 from work import get_data, pick_best, preprocess, train
 
 pipe = Pipeline("scene", "NASA", version="1.2")
 pipe.add_parameter("query_date", "2024-05-03")
 pipe.set_default_execution_queue("q")
-pipe.add_function_step("get", get_data, {"query_date": "${pipeline.query_date}"}, ["data"], cache_executed_step=True)
+pipe.add_function_step(
+    "get", get_data, {"query_date": "${pipeline.query_date}"}, ["data"], cache_executed_step=True
+)
 pipe.add_function_step("prepare", preprocess, {"data": "${get.artifacts.data}"}, ["dataset"])
 for depth in (1, 2, 4):
     pipe.add_function_step(
-        f"train {depth}", train, {"dataset": "${prepare.artifacts.dataset}", "depth": depth}, ["model"],
+        f"train {depth}",
+        train,
+        {"dataset": "${prepare.artifacts.dataset}", "depth": depth},
+        ["model"],
         monitor_metrics=[(("loss", "train"), ("loss", f"depth {depth}"))],
     )
 pipe.add_function_step(
@@ -61,7 +60,7 @@ pipe.add_function_step(
 )
 assert pipe.start(queue="services"), "failed"
 print("all", len(pipe.get_processed_nodes()), pipe.is_successful(), flush=True)
-'''
+"""
 
 
 @pytest.fixture

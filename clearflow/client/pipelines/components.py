@@ -17,7 +17,7 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from clearflow.client import calling, door
 from clearflow.client.logger import Logger
@@ -139,6 +139,10 @@ class Component:
         return _current.call(self, bound.arguments)
 
 
+@overload
+def component(_func: F) -> F: ...
+@overload
+def component(**options: Any) -> Callable[[F], F]: ...
 def component(
     _func: Callable[..., Any] | None = None,
     *,
@@ -199,6 +203,10 @@ def component(
     return decorate if _func is None else decorate(_func)
 
 
+@overload
+def pipeline(_func: F) -> F: ...
+@overload
+def pipeline(**options: Any) -> Callable[[F], F]: ...
 def pipeline(
     _func: Callable[..., Any] | None = None,
     *,

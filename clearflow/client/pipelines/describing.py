@@ -170,12 +170,8 @@ class Described:
         step.variables = variables_of(task_overrides)
         step.queue, step.time_limit, step.clone = execution_queue, time_limit, clone_base_task
         step.cache = cache_executed_step
-        step.monitor_metrics, step.monitor_artifacts = (
-            monitor_metrics or (),
-            monitor_artifacts or (),
-        )
-        step.pre_execute, step.post_execute = pre_execute_callback, post_execute_callback
-        step.status_change = status_change_callback
+        step.told(pre_execute_callback, post_execute_callback, status_change_callback)
+        step.shown(monitor_metrics, monitor_artifacts)
         step.tags = [*self._tags, *(tags or ())]
         return self._add(step)
 
@@ -233,12 +229,8 @@ class Described:
             task_overrides, packages or self._packages, docker or self._docker
         )
         step.queue, step.time_limit, step.cache = execution_queue, time_limit, cache_executed_step
-        step.monitor_metrics, step.monitor_artifacts = (
-            monitor_metrics or (),
-            monitor_artifacts or (),
-        )
-        step.pre_execute, step.post_execute = pre_execute_callback, post_execute_callback
-        step.status_change = status_change_callback
+        step.told(pre_execute_callback, post_execute_callback, status_change_callback)
+        step.shown(monitor_metrics, monitor_artifacts)
         step.tags = [*self._tags, *(tags or ())]
         return self._add(step)
 
