@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +21,8 @@ _figures: dict[str, int] = {}
 
 
 def capture(wanted: bool | Mapping[str, bool]) -> None:
-    """Take figures of matplotlib that are shown or saved, and scalars of tensorboard's writers.
+    """Take figures of matplotlib that are shown or saved (scikit-learn's among them), scalars of
+    tensorboard's writers, and what LightGBM and XGBoost evaluate in each round.
 
     A dictionary says it by name: `{"matplotlib": False}`. What is taken once stays taken.
     """
@@ -124,9 +126,59 @@ def _patch_writer(module: ModuleType) -> None:
     writer.add_scalar, writer.add_scalars = add_scalar, add_scalars
 
 
+# -- gradient boosting ------------------------------------------------------------------------
+
+
+def _patch_training(module: ModuleType, library: str, watch: Callable[[], Any]) -> None:
+    """Give `train` one more callback, wherever the library has it by now."""
+    original: Any = module.train
+
+    @functools.wraps(original)
+    def train(*args: Any, **named: Any) -> Any:
+        named["callbacks"] = [*(named.get("callbacks") or ()), watch()]
+        return original(*args, **named)
+
+    for name in (module.__name__, library, f"{library}.sklearn"):
+        place = sys.modules.get(name)
+        if getattr(place, "train", None) is original:
+            place.train = train  # type: ignore[union-attr]
+
+
+def _patch_lightgbm(module: ModuleType) -> None:
+    def watch() -> Any:
+        def told(env: Any) -> None:
+            for data, metric, value, *_ in env.evaluation_result_list or ():
+                _report(lambda l: l.report_scalar(metric, data, value, env.iteration))  # noqa: B023, E741
+
+        told.order = 20  # type: ignore[attr-defined]
+        return told
+
+    _patch_training(module, "lightgbm", watch)
+
+
+def _patch_xgboost(module: ModuleType) -> None:
+    def watch() -> Any:
+        base: Any = sys.modules["xgboost.callback"].TrainingCallback
+
+        class Told(base):  # type: ignore[misc]
+            def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+                for data, metrics in evals_log.items():
+                    for metric, values in metrics.items():
+                        last = values[-1]
+                        value = last[0] if isinstance(last, tuple) else last
+                        _report(lambda l: l.report_scalar(metric, data, value, epoch))  # noqa: B023, E741
+                return False
+
+        return Told()
+
+    _patch_training(module, "xgboost", watch)
+
+
 _KNOWN: tuple[tuple[str, str, Callable[[ModuleType], None]], ...] = (
     ("matplotlib", "matplotlib.figure", _patch_figure),
     ("matplotlib", "matplotlib.pyplot", _patch_pyplot),
     ("tensorboard", "tensorboardX.writer", _patch_writer),
     ("tensorboard", "torch.utils.tensorboard.writer", _patch_writer),
+    ("lightgbm", "lightgbm.engine", _patch_lightgbm),
+    ("xgboost", "xgboost.training", _patch_xgboost),
 )
