@@ -1,4 +1,4 @@
-"""A script that lies in no repository: itself, and the files that it imports from its folder."""
+"""Files that travel without being in the repository: of a script in none, and of local packages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 from modulefinder import ModuleFinder
 from pathlib import Path
 
-from clearflow.capture.git import git
+from clearflow.capture.git import attempt, git
 
 
 def gather(script: Path, place: Path) -> Path:
@@ -24,5 +24,28 @@ def gather(script: Path, place: Path) -> Path:
             target = place / file.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, target)
+    git("init", "-q", cwd=place)
+    return place
+
+
+_LEFT_OUT = shutil.ignore_patterns(
+    ".git", "__pycache__", "*.egg-info", ".venv", "venv", "build", "dist", ".tox", "node_modules"
+)
+
+
+def gather_package(folder: Path, place: Path) -> Path:
+    """A repository in the folder `place` with the files of a package; returns its root.
+
+    What git ignores there stays here.
+    """
+    listed = attempt("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=folder)
+    if listed:
+        for name in filter(None, listed.split("\0")):
+            source, target = folder / name, place / name
+            if source.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target)
+    else:
+        shutil.copytree(folder, place, ignore=_LEFT_OUT, dirs_exist_ok=True)
     git("init", "-q", cwd=place)
     return place

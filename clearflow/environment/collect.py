@@ -27,12 +27,16 @@ _HEADER = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """Requirements, the version of Python where one is named, and which file says so."""
+    """Requirements, the version of Python where one is named, and which file says so.
+
+    `outside` are packages that are installed as they lie in a folder elsewhere: names and folders.
+    """
 
     requirements: tuple[str, ...] = ()
     python_version: str | None = None
     source: str | None = None
     paths: tuple[str, ...] = ()  # folders below the root that are on the import path
+    outside: tuple[tuple[str, Path], ...] = ()
 
 
 def collect(script: Path, root: Path) -> Needed:
@@ -61,34 +65,39 @@ def of_file(file: Path) -> Needed:
 def of_process(imported: Mapping[str, Any], root: Path) -> Needed:
     """What a running program has imported, as it lists it itself: with exact versions.
 
-    A package that is installed as it lies below `root` travels with the working copy. Raises
-    Refused for one that lies elsewhere.
+    A package that is installed as it lies below `root` travels with the working copy, one that lies
+    elsewhere beside it. Raises Refused for one whose folder is gone.
     """
     lines: list[str] = []
     paths: list[str] = []
+    outside: list[tuple[str, Path]] = []
     for package in imported["packages"]:
         origin = json.loads(package.get("origin") or "{}")
         url = str(origin.get("url") or "")
         if url.startswith("file:"):
-            paths += _local(package["name"], Path(unquote(urlsplit(url).path)), root)
+            folder = Path(unquote(urlsplit(url).path)).resolve()
+            if not folder.is_dir():
+                raise Refused(
+                    f"the package {package['name']} was installed from {folder}, which is gone",
+                    hint="name what the task needs in a requirements.txt beside the script",
+                )
+            if folder.is_relative_to(root):
+                paths.append(importable(folder).relative_to(root).as_posix())
+            else:
+                outside.append((package["name"], folder))
         elif vcs := origin.get("vcs_info"):
             lines.append(f"{package['name']} @ {vcs['vcs']}+{url}@{vcs['commit_id']}")
         elif url:
             lines.append(f"{package['name']} @ {url}")
         else:
             lines.append(f"{package['name']}=={package['version']}")
-    return Needed(tuple(lines), imported["python"], "the running program", tuple(paths))
+    source = "the running program"
+    return Needed(tuple(lines), imported["python"], source, tuple(paths), tuple(outside))
 
 
-def _local(name: str, folder: Path, root: Path) -> Iterator[str]:
-    folder = folder.resolve()
-    if not folder.is_relative_to(root):
-        raise Refused(
-            f"the package {name} is installed from {folder}, which does not travel",
-            hint="name what the task needs in a requirements.txt beside the script",
-        )
-    inner = folder / "src" if (folder / "src").is_dir() else folder
-    yield inner.relative_to(root).as_posix()
+def importable(folder: Path) -> Path:
+    """Where the modules of a project in this folder are."""
+    return folder / "src" if (folder / "src").is_dir() else folder
 
 
 def _upwards(folder: Path, root: Path) -> Iterator[Path]:

@@ -15,7 +15,7 @@ from clearflow._prefect import blobs, deployments, pools, runs
 from clearflow._prefect.blobs import Progress
 from clearflow._prefect.http import Api
 from clearflow.capture import loose, snapshot
-from clearflow.capture.snapshot import Snapshot
+from clearflow.capture.snapshot import Part, Snapshot
 from clearflow.environment import collect
 from clearflow.environment.collect import Needed
 from clearflow.environment.recipe import Recipe
@@ -35,6 +35,7 @@ _ARGUMENTS = {
     "description": "What stands behind the script on its command line.",
     "position": 0,
 }
+_PACKAGES = ".clearflow/packages"
 _CLEARFLOW = re.compile(r"\s*clearflow\s*($|[=<>!~;@\[#])", re.IGNORECASE)
 
 
@@ -71,16 +72,41 @@ class Packed:
     snapshot: Snapshot
     needed: Needed
     root: Path
+    place: Path
 
     def with_imported(self, imported: Mapping[str, Any]) -> Packed:
         """With what the running program has imported, where its project says nothing itself.
 
-        Raises Refused for a package that cannot travel.
+        Packages that lie in a folder elsewhere come along. Raises Refused for one that cannot.
         """
         if self.needed.source is not None:
             return self
         needed = collect.of_process(imported, self.root)
-        return replace(self, needed=needed, script=replace(self.script, paths=needed.paths))
+        parts, paths = [*self.script.parts], [*needed.paths]
+        taken = [*self.snapshot.parts]
+        for name, folder in needed.outside:
+            part = _of_package(name, folder, self.place / "packages" / name)
+            taken.append(part)
+            parts.append(PartSent(part.path, part.commit, part.tree, None))
+            inner = collect.importable(folder).relative_to(folder)
+            paths.append((Path(part.path) / inner).as_posix())
+        script = replace(self.script, parts=tuple(parts), paths=tuple(paths))
+        snapshot = replace(self.snapshot, parts=tuple(taken))
+        return replace(self, needed=needed, script=script, snapshot=snapshot)
+
+
+def _of_package(name: str, folder: Path, place: Path) -> Part:
+    """A package that lies elsewhere, as a part of the snapshot."""
+    (place / "git").mkdir(parents=True)
+    (place / "files").mkdir()
+    taken = snapshot.take(loose.gather_package(folder, place / "files"), place / "git")
+    if taken.forbidden:
+        raise Refused(
+            f"these files of the package {name} look like secrets, and would be sent:"
+            f" {', '.join(taken.forbidden)}",
+            hint="list them in its .gitignore",
+        )
+    return replace(taken.parts[0], path=f"{_PACKAGES}/{name}", remote=None)
 
 
 def pack(order: Order, place: Path) -> Packed:
@@ -109,7 +135,8 @@ def pack(order: Order, place: Path) -> Packed:
     start = order.folder if order.folder is not None else _folder(root)
     script = Script(entry, start, parts)
     folder = home or file.parent
-    return Packed(order, _project(order, taken, folder), script, taken, needed, folder)
+    project = _project(order, taken, folder)
+    return Packed(order, project, script, taken, needed, folder, place)
 
 
 def _gather(order: Order, file: Path, place: Path) -> Path:

@@ -169,6 +169,11 @@ def test_what_a_program_has_imported(root: Path):
     assert (found.paths, found.python_version) == (("lib/src",), "3.12")
 
 
-def test_a_package_that_lies_elsewhere_does_not_travel(root: Path):
-    with pytest.raises(Refused, match="the package far is installed from"):
-        of_process(imported(far='{"url": "file:///somewhere/else"}'), root)
+def test_a_package_that_lies_elsewhere_comes_along(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+):
+    far = tmp_path_factory.mktemp("far")
+    found = of_process(imported(far=f'{{"url": "file://{far}"}}'), root)
+    assert (found.outside, found.requirements) == ((("far", far),), ())
+    with pytest.raises(Refused, match=r"was installed from .*gone, which is gone"):
+        of_process(imported(far=f'{{"url": "file://{far / "gone"}"}}'), root)
