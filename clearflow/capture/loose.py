@@ -9,14 +9,21 @@ from pathlib import Path
 from clearflow.capture.git import attempt, git
 
 
-def gather(script: Path, place: Path) -> Path:
+def gather(script: Path, place: Path, as_script: str | None = None) -> Path:
     """A repository in the folder `place` with the script and what it imports; returns its root.
 
-    Imports are followed in the code, not by running it. Raises SyntaxError of the script's.
+    Imports are followed in the code, not by running it; of what is no Python file `as_script` is
+    the code. Raises SyntaxError of the script's.
     """
     folder = script.parent
     finder = ModuleFinder(path=[str(folder)])
-    finder.run_script(str(script))
+    if as_script is not None:
+        plain = place.with_name(f"{place.name}.py")
+        plain.write_text(as_script)
+        finder.run_script(str(plain))
+        plain.unlink()
+    else:
+        finder.run_script(str(script))
     files = [getattr(module, "__file__", None) for module in finder.modules.values()]
     found = {script, *(Path(file) for file in files if file)}
     for file in found:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from clearflow.client import door, outbox, packages
+from clearflow.client import door, notebook, outbox, packages
 from clearflow.client.door import Line
 from clearflow.errors import ClearflowError, Usage
 from clearflow.words.environ import TASK
@@ -53,7 +53,7 @@ def begin(
     """Make this program a task. What the server says about it. Raises ClearflowError."""
     global _session
     line = _companion()
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    script = getattr(sys.modules.get("__main__"), "__file__", None) or notebook.file_of_kernel()
     seen = line.ask(
         "begin",
         script=script and os.path.abspath(script),
@@ -95,7 +95,9 @@ def send(queue: str | None, clone: bool) -> dict[str, Any]:
     session = _own()
     _flush(session)
     outbox.flush()
-    return dict(session.line.ask("send", queue=queue, clone=clone, imported=packages.imported()))
+    # A notebook has grown since the task began.
+    asked = {"queue": queue, "clone": clone, "script": notebook.file_of_kernel()}
+    return dict(session.line.ask("send", **asked, imported=packages.imported()))
 
 
 def end(status: str, reason: str) -> None:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -120,14 +121,14 @@ class Local:
         self._desk = Desk(self._api, run.id, self._console.note, more)
         return dict(await self._desk.answer("me", {}))
 
-    def _pack(self, order: Order | None) -> None:
+    def _pack(self, order: Order | None, place: Path | None = None) -> None:
         """Take the working copy before the program goes on; why not, if it cannot be taken."""
         self._by = owner()
         if order is None:
             self._why_not = "it is no file"
             return
         try:
-            self._packed = scripts.pack(order, self._place / "snapshot")
+            self._packed = scripts.pack(order, place or self._place / "snapshot")
         except ClearflowError as error:
             self._why_not = f"{error.message}; {error.hint}" if error.hint else error.message
 
@@ -185,10 +186,25 @@ class Local:
 
     # -- the end ------------------------------------------------------------------------------
 
-    async def _send(self, queue: str | None, clone: bool, imported: Mapping[str, Any]) -> Any:
-        """Queue it elsewhere, as it was when the program began, with its parameters as they are."""
+    async def _send(
+        self,
+        queue: str | None,
+        clone: bool,
+        imported: Mapping[str, Any],
+        script: str | None = None,
+    ) -> Any:
+        """Queue it elsewhere, as it was when the program began, with its parameters as they are.
+
+        A `script` that is named is taken as it is now.
+        """
         if queue is not None:
             await pools.queue(self._api, settings().pool, queue)
+        if script is not None:
+            await self._storing
+            order = self._packed.order if self._packed else Order(Path(script))
+            place = Path(tempfile.mkdtemp(dir=self._place))
+            await asyncio.to_thread(self._pack, replace(order, file=Path(script)), place)
+            self._storing = asyncio.create_task(self._store())
         await self._keep(imported)
         if self._packed is None:
             raise Refused(f"this program cannot be sent: {self._why_not}")

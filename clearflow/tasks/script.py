@@ -24,6 +24,7 @@ from clearflow.settings import settings
 from clearflow.words import lifecycle, scripts
 from clearflow.words.models import Run
 from clearflow.words.names import DEPLOYMENT, flow_name, labels, stored, tags
+from clearflow.words.notebooks import SUFFIX, as_script
 from clearflow.words.notes import Note
 from clearflow.words.scripts import PartSent, Script
 
@@ -141,8 +142,14 @@ def pack(order: Order, place: Path) -> Packed:
 
 def _gather(order: Order, file: Path, place: Path) -> Path:
     place.mkdir(parents=True)
+    code = None
+    if file.suffix == SUFFIX:
+        try:
+            code = as_script(file.read_text())
+        except ValueError as error:
+            raise Usage(f"{order.file} is no notebook: {error}") from None
     try:
-        return loose.gather(file, place)
+        return loose.gather(file, place, code)
     except SyntaxError as error:
         raise Usage(f"{order.file}:{error.lineno}: {error.msg}") from None
 

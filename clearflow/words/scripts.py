@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from clearflow.words.notebooks import SUFFIX
+
 KEY = "script"
 KWARGS = "kwargs"  # the section of the arguments of a function
 CALLING = "clearflow.client.calling"
+NOTEBOOK = "clearflow.client.notebook"  # what runs notebooks
 ARGUMENTS = "arguments"  # the run's parameter, which can be edited until the script starts
 
 
@@ -58,4 +61,6 @@ class Script:
     def words(self, code: str) -> list[str]:
         """Behind the interpreter on the command line; `code` is where the working copy lies."""
         file = f"{code}/{self.entry}"
-        return ["-m", CALLING, file, self.function] if self.function else [file]
+        if self.function:
+            return ["-m", CALLING, file, self.function]
+        return ["-m", NOTEBOOK, file] if file.endswith(SUFFIX) else [file]

@@ -88,3 +88,28 @@ async def test_an_agent_hands_its_task_back_before_its_machine_is_taken_away(sit
     await wait_until_async(partial(has_ended, first), 60, what="the agent to leave")
     assert first.code == 0
     assert "this machine is there for" in first.said()
+
+
+CELLS = [
+    "from clearflow import Task\ntask = Task.init('Digits', 'notebook')",
+    "lr = task.connect({'lr': 1})",
+    "print('here' if Task.running_locally() else 'there', lr, flush=True)",
+    "task.execute_remotely('nb', clone=True, exit_process=False)\nprint('cell 3', flush=True)",
+]
+
+
+@pytest.mark.timeout(240)
+async def test_a_notebook_sends_itself_and_runs_there_as_a_program(site, ask, machine: Path):
+    site.agent("nb", env={"CLEARFLOW_HOME": str(machine / "agent-home")})
+    cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    where = {"metadata": {"path": str(machine)}}
+    NotebookClient(notebook, timeout=110, kernel_name="python3", resources=where).execute()
+    printed = "".join(o.get("text", "") for c in notebook["cells"] for o in c["outputs"])
+    assert "here {'lr': 1}" in printed
+    (task,) = {line.split()[2] for line in printed.splitlines() if "waits in nb" in line}
+    ended = await ask.ended(task, timeout=120)
+    assert ended.state.type == "COMPLETED", await ask.report(task)
+    console = "\n".join(await ask.console(task, "console"))
+    assert "there {'lr': 1}" in console, (task, printed, await ask.report(task))
+    assert "cell 3" in console
