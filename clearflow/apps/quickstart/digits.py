@@ -15,9 +15,9 @@ import os
 # Two trainings at once: one that takes all processors slows both down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from sklearn.datasets import load_digits  # type: ignore[import-not-found,unused-ignore]
-from sklearn.linear_model import SGDClassifier  # type: ignore[import-not-found,unused-ignore]
-from sklearn.model_selection import (  # type: ignore[import-not-found,unused-ignore]
+from sklearn.datasets import load_digits
+from sklearn.linear_model import SGDClassifier
+from sklearn.model_selection import (
     train_test_split,
 )
 
