@@ -35,6 +35,7 @@ from tests.chaos.plan import CUTS, KILLED, SETTINGS, Fault, Plan, arguments
 from tests.chaos.proxy import Line, Proxy
 from tests.chaos.referee import Violation
 from tests.support.agents import AgentProcess, Client, Found, Site, processes_with
+from tests.support.docker import IMAGE, DockerEngine
 from tests.support.postgres import PostgresServer
 from tests.support.server import PrefectServer, template_database
 from tests.support.waiting import WaitedTooLong, wait_until_async
@@ -88,14 +89,19 @@ class Post:
     site: Site
     env: Mapping[str, str]
     slots: int
+    beats: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
     agent: AgentProcess | None = None
 
     def start(self) -> None:
+        told = {"slots": self.slots, **self.options}
         self.agent = self.site.agent(
-            "q", name=self.name, home=self.home, env=self.env, wait=False, slots=self.slots
+            "q", name=self.name, home=self.home, env=self.env, wait=False, **told
         )
 
     def processes(self, title: str) -> list[Found]:
+        if self.options and title == KILLED["task"]:
+            return _with_argument(str(self.beats), title)
         return [p for p in processes_with(MARK, self.env[MARK]) if p.title == title]
 
     def left(self) -> list[str]:
@@ -105,11 +111,30 @@ class Post:
         return found + [str(p) for p in self.home.glob("agents/*/*") if p.is_dir()]
 
 
-class Chaos:
-    """One run of a plan."""
+def _with_argument(word: str, title: str) -> list[Found]:
+    """Processes with this word on their command line: those in containers carry no mark."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            name = (entry / "comm").read_text().strip()
+            if word.encode() in words and name == title:
+                found.append(Found(int(entry.name), name))
+    return found
 
-    def __init__(self, plan: Plan, folder: Path, server: PrefectServer, api: Api) -> None:
-        self.plan, self.server, self.api = plan, server, api
+
+class Chaos:
+    """One run of a plan; with an Engine its scripts run in containers."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        server: PrefectServer,
+        api: Api,
+        engine: DockerEngine | None = None,
+    ) -> None:
+        self.plan, self.server, self.api, self.engine = plan, server, api, engine
         self.outcome = Outcome(plan, folder)
         self.beats = folder / "beats"
         self.beats.mkdir()
@@ -154,8 +179,12 @@ class Chaos:
         }
         if not self.plan.fence:
             env["PYTHONPATH"] = str(HERE / "nofence")
+        options: dict[str, Any] = {}
+        if self.engine is not None:
+            env["DOCKER_HOST"] = self.engine.host
+            options = {"docker": IMAGE, "docker_args": f"-v {self.beats}:{self.beats}"}
         home = self.outcome.folder / name
-        return Post(name, home, proxy, self.site, env, self.plan.slots)
+        return Post(name, home, proxy, self.site, env, self.plan.slots, self.beats, options)
 
     async def _enqueue(self) -> list[str]:
         ask = Client(self.site, self.api)
@@ -304,12 +333,20 @@ class Chaos:
             )
 
     async def _nothing_left(self) -> bool:
-        return not any(post.left() for post in self.posts)
+        return not any(post.left() for post in self.posts) and not self._containers()
+
+    def _containers(self) -> list[str]:
+        """Containers and mounts that are left."""
+        if self.engine is None:
+            return []
+        names = [f"container {each['Names'][0]}" for each in self.engine.containers()]
+        return names + self.engine.mounts()
 
     async def _judge(self, tasks: Sequence[str]) -> None:
         outcome = self.outcome
         for post in self.posts:
             outcome.violations += [Violation("left over", post.name, w) for w in post.left()]
+        outcome.violations += [Violation("left over", "engine", w) for w in self._containers()]
         histories: dict[str, list[State]] = {}
         for task in tasks:
             histories[task] = await runs.history(self.api, task)
@@ -328,12 +365,20 @@ class Chaos:
                     print(f"  {stretch}", file=file)
 
 
-async def chaos(plan: Plan, folder: Path, database_url: str | None = None) -> Outcome:
-    """Run a plan in an empty folder. `database_url` of a PostgreSQL database, else SQLite."""
+async def chaos(
+    plan: Plan,
+    folder: Path,
+    database_url: str | None = None,
+    engine: DockerEngine | None = None,
+) -> Outcome:
+    """Run a plan in an empty folder. `database_url` of a PostgreSQL database, else SQLite.
+
+    A plan with containers needs an Engine that has the image.
+    """
     template = None if database_url else await asyncio.to_thread(template_database)
     server = PrefectServer(folder / "server", template=template, database_url=database_url)
     async with _started(server), Api(Connection(server.url), give_up_after=None) as api:
-        return await Chaos(plan, folder, server, api).run()
+        return await Chaos(plan, folder, server, api, engine).run()
 
 
 @contextlib.asynccontextmanager
@@ -354,14 +399,24 @@ def _database(postgres: bool) -> Iterator[str | None]:
         yield cluster.create_database("chaos")
 
 
+@contextlib.contextmanager
+def _engine(wanted: bool) -> Iterator[DockerEngine | None]:
+    if not wanted:
+        yield None
+        return
+    with DockerEngine() as engine:
+        engine.make_image()
+        yield engine
+
+
 def main() -> int:
     plan = arguments()
     folder = Path(tempfile.mkdtemp(prefix="clearflow-chaos-"))
     print(f"{plan}\nin {folder}", flush=True)
     # However it is ended, nothing is left running.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _database(plan.postgres) as url:
-        outcome = asyncio.run(chaos(plan, folder, url))
+    with _database(plan.postgres) as url, _engine(plan.docker) as engine:
+        outcome = asyncio.run(chaos(plan, folder, url, engine))
     print(outcome)
     if outcome.violations:
         print(f"see {folder}")

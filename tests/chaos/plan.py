@@ -47,7 +47,10 @@ ONLY_CUTS: Mapping[str, float] = {"long hole": 1}
 
 @dataclass(frozen=True)
 class Plan:
-    """One run. `exclusive`: tasks that must not overlap even while their machine is cut off."""
+    """One run. `exclusive`: tasks that must not overlap even while their machine is cut off.
+
+    `docker`: the scripts run in containers.
+    """
 
     seed: int
     tasks: int = 40
@@ -57,6 +60,7 @@ class Plan:
     exclusive: bool = False
     fence: bool = True
     scripts: bool = False
+    docker: bool = False
     minutes: float = 10.0
 
     @property
@@ -112,5 +116,7 @@ def arguments() -> Plan:
         "--exclusive", action="store_true", help="exclusive tasks, and cuts beyond the silence"
     )
     parser.add_argument("--scripts", action="store_true", help="scripts instead of flows")
+    parser.add_argument("--docker", action="store_true", help="scripts in containers, as root")
     parser.add_argument("--no-fence", dest="fence", action="store_false")
-    return Plan(**vars(parser.parse_args()))
+    given = vars(parser.parse_args())
+    return Plan(**{**given, "scripts": given["scripts"] or given["docker"]})

@@ -10,6 +10,7 @@ import pytest
 from tests.chaos import driver
 from tests.chaos.driver import Outcome
 from tests.chaos.plan import Plan
+from tests.support.docker import DockerEngine
 from tests.support.postgres import PostgresServer
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(420)]
@@ -40,6 +41,18 @@ async def test_no_script_is_lost_doubled_or_left_over(folder: Path) -> None:
 
     assert not outcome.violations, told(outcome)
     assert outcome.faults.total() > 10, told(outcome)
+
+
+async def test_no_container_is_lost_doubled_or_left_over(folder: Path) -> None:
+    plan = Plan(seed=6, tasks=24, minutes=0.75, scripts=True, docker=True)
+    # An Engine of its own and not the fixture's: with the mark `docker` it would run twice.
+    with DockerEngine() as engine:
+        engine.make_image()
+        outcome = await driver.chaos(plan, folder, engine=engine)
+
+    assert not outcome.violations, told(outcome)
+    assert outcome.faults.total() > 10, told(outcome)
+    assert outcome.starts, told(outcome)
 
 
 async def test_nothing_is_lost_doubled_or_left_over_on_postgres(folder: Path) -> None:
