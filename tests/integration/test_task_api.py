@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from clearflow._prefect import pools, runs
-from tests.support.agents import LOSING, QUICK
+from tests.support import apart
+from tests.support.agents import LOSING, QUICK, AgentProcess
 from tests.support.git import Laptop, git
 from tests.support.waiting import wait_until_async
 
@@ -183,6 +184,19 @@ def ask_task(site, code: str) -> Any:
     return json.loads(done.stdout)
 
 
+def agent_elsewhere(site, laptop: Laptop) -> AgentProcess:
+    """An agent that shares nothing with the laptop but the server.
+
+    It has a mount namespace in which the laptop's folders are empty; where this user may have none
+    they are deleted.
+    """
+    hidden = [laptop.root, laptop.root.parent / "laptop-home", laptop.remote]
+    found = [folder for folder in hidden if folder.is_dir()]
+    if not apart.possible():
+        shutil.rmtree(laptop.root)
+    return site.agent("q", program=apart.program(found))
+
+
 async def lines(ask, task: str) -> list[str]:
     return await ask.console(task, "console")
 
@@ -191,7 +205,7 @@ async def test_the_first_line_sends_the_rest_of_the_script_away(site, ask, lapto
     await pools.create_queue(ask.api, site.pool, "q")
     task, out, err = run(site, laptop, FIRST_LINE)
     shutil.rmtree(laptop.root)  # the agent shares nothing with it but the server
-    site.agent("q")
+    agent_elsewhere(site, laptop)
     assert out == "before True\n"
     assert f"clearflow: task {task} waits in q: http" in err
     ended = await ask.ended(task)
@@ -205,8 +219,7 @@ async def test_the_first_line_sends_the_rest_of_the_script_away(site, ask, lapto
 async def test_in_the_middle_of_a_loop_the_script_starts_again_there(site, ask, laptop):
     await pools.create_queue(ask.api, site.pool, "q")
     task, out, _ = run(site, laptop, MIDDLE)
-    shutil.rmtree(laptop.root)
-    site.agent("q")
+    agent_elsewhere(site, laptop)
     assert out == "epoch 0 here 0.5\n"
     ended = await ask.ended(task)
     assert ended.state.type == "COMPLETED", await ask.report(task)
@@ -219,8 +232,7 @@ async def test_never_locally(site, ask, laptop):
     await pools.create_queue(ask.api, site.pool, "q")
     (laptop.root / "train.py").write_text(FIRST_LINE)
     task = sent(site, laptop, "far")
-    shutil.rmtree(laptop.root)
-    site.agent("q")
+    agent_elsewhere(site, laptop)
     assert (await ask.ended(task)).state.type == "COMPLETED", await ask.report(task)
     assert await lines(ask, task) == ["before False", "trained 42 far True"]
 
