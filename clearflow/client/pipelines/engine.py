@@ -163,7 +163,7 @@ class Engine:
         function = None
         if step.function is not None:
             function = {**located(step.function), "returns": list(step.returns)}
-        parents = [self._step(p).place for p in step.parents]
+        parents = [self._step(p).node for p in step.parents]
         return {
             "task": self.task.id,
             "step": step.name,
@@ -175,7 +175,7 @@ class Engine:
             "configurations": references.filled(step.configurations, self._look),
             "variables": references.filled(step.variables, self._look),
             "tags": list(step.tags),
-            "parents": [place for place in parents if place],
+            "parents": [node for node in parents if node],
             "project": step.project,
             "cache": step.cache,
             "clone": step.clone,
@@ -201,7 +201,7 @@ class Engine:
         """The step has a task."""
         before = step.status
         self.graph.started(step.name)
-        step.executed, step.place, step.late = seen["id"], seen["place"], False
+        step.executed, step.node, step.late = seen["id"], seen["node"], False
         self._tasks[seen["id"]] = step
         self._mirror.begin(step)
         self._tell(step, before)
