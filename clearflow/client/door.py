@@ -6,6 +6,7 @@ library. Anywhere else they are answered in this process, which then needs Prefe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -90,6 +91,9 @@ class Line:
             self._sock.sendall(json.dumps(message, default=str).encode() + b"\n")
 
     def close(self) -> None:
+        # A thread that waits for an answer holds the file: it has to see the end of it first.
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
         self._file.close()
         self._sock.close()
 

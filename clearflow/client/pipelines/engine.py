@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from clearflow.client import calling, door
+from clearflow.client import calling, door, session
 from clearflow.client.pipelines.mirror import Mirror
 from clearflow.client.pipelines.steps import Step, located
 from clearflow.client.task import Task
@@ -59,6 +59,7 @@ class Engine:
 
     def begin(self) -> None:
         """Find the steps that an earlier attempt has started. Raises NotFound for a queue."""
+        session.keep()
         steps = [step for step in self._steps() if step.executed is None]
         queues = sorted({q for q in (self.queue, *(s.queue for s in steps)) if q})
         found = door.ask("pipeline.begin", task=self.task.id, queues=queues)
