@@ -40,7 +40,7 @@ class Line:
         try:
             self._send({"ask": verb, "with": arguments, "number": number})
             answer = self._wait(number)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # also of a line that was closed meanwhile
             said = f"the supervisor of this task does not answer: {error}"
             raise ClearflowError(said) from None
         finally:
