@@ -17,6 +17,7 @@ from benchmarks import (
     idle_agent,
     long_queue,
     loss,
+    pipelines,
     scalars,
     script_start,
     snapshot,
@@ -38,6 +39,7 @@ FULL: dict[str, Callable[[], Report]] = {
     "environment": environment.run,
     "scalars": scalars.run,
     "docker_start": docker_start.run,
+    "pipelines": pipelines.run,
 }
 QUICK: dict[str, Callable[[], Report]] = {
     "start_latency": lambda: start_latency.run(5),
@@ -52,6 +54,7 @@ QUICK: dict[str, Callable[[], Report]] = {
     "environment": lambda: environment.run(1),
     "scalars": lambda: scalars.run(1000, 3),
     "docker_start": lambda: docker_start.run(5),
+    "pipelines": lambda: pipelines.run(5),
 }
 
 

@@ -6,6 +6,7 @@ library. Anywhere else they are answered in this process, which then needs Prefe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -39,7 +40,7 @@ class Line:
         try:
             self._send({"ask": verb, "with": arguments, "number": number})
             answer = self._wait(number)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # also of a line that was closed meanwhile
             said = f"the supervisor of this task does not answer: {error}"
             raise ClearflowError(said) from None
         finally:
@@ -90,6 +91,9 @@ class Line:
             self._sock.sendall(json.dumps(message, default=str).encode() + b"\n")
 
     def close(self) -> None:
+        # A thread that waits for an answer holds the file: it has to see the end of it first.
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
         self._file.close()
         self._sock.close()
 

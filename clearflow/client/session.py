@@ -100,6 +100,12 @@ def send(queue: str | None, clone: bool) -> dict[str, Any]:
     return dict(session.line.ask("send", **asked, imported=packages.imported()))
 
 
+def keep() -> None:
+    """Have the code of this program kept with its task: other tasks are made from it."""
+    if running():
+        _own().line.ask("keep", imported=packages.imported())
+
+
 def end(status: str, reason: str) -> None:
     """The task ends here; the program may go on."""
     global _session

@@ -119,8 +119,8 @@ class Pipelines:
             made = await self._as_it_is(pipeline, order, base)
         else:
             made = await pipelines.make(self._api, pipeline, order, by=self._by)
-        found = {**seen(self._api, made.run), "place": made.place, "cached": made.cached}
-        return {**found, "step": step}
+        found = {**seen(self._api, made.run), "step": step, "cached": made.cached}
+        return {**found, "node": f"task_run:{made.place}"} if made.cached else found
 
     async def _as_it_is(self, pipeline: Run, order: Order, base: str) -> Made:
         """Queue the base task itself."""

@@ -37,7 +37,7 @@ def seen(api: Api, run: Run) -> dict[str, Any]:
         "try": int(run.labels.get(TRY) or 1),
         "status": run.status(now),
         "reason": run.note.text,
-        "place": run.task_run,
+        "node": f"flow_run:{run.id}",
         "ran": max(ran, 0.0),
         "url": api.connection.run_url(run.id),
     }

@@ -117,7 +117,12 @@ class Local:
             tail=settings().console_tail,
             secrets=secrets_of(os.environ),
         )
-        more: dict[str, Any] = {"send": self._send, "console": self._print, "end": self._finish}
+        more: dict[str, Any] = {
+            "send": self._send,
+            "keep": self._keep,
+            "console": self._print,
+            "end": self._finish,
+        }
         self._desk = Desk(self._api, run.id, self._console.note, more)
         return dict(await self._desk.answer("me", {}))
 

@@ -44,7 +44,7 @@ class Function:
 class Order:
     """A step to be started: from a task (`base`) or from a function of the controller's code.
 
-    `parents` are the places of the steps before it in the graph. `variables` are job variables
+    `parents` are the nodes of the steps before it in the graph. `variables` are job variables
     that differ from those of the base task.
     """
 
@@ -72,14 +72,19 @@ class Made:
 
 
 async def place(api: Api, pipeline: Run, step: str, parents: Sequence[str] = ()) -> str:
-    """The place of a step in the graph of its controller's run, made once."""
+    """The place of a step in the graph of its controller's run, made once.
+
+    `parents` are nodes, as the graph has them: `flow_run:<id>` of a step that ran, and
+    `task_run:<id>` of one that was done before.
+    """
+    nodes = [node.partition(":") for node in parents]
     body = {
         "flow_run_id": pipeline.id,
         "task_key": step,
         "dynamic_key": "0",
         "name": step,
         "state": {"type": "PENDING", "name": "Pending"},
-        "task_inputs": {"parents": [{"input_type": "task_run", "id": p} for p in parents]},
+        "task_inputs": {"parents": [{"input_type": kind, "id": id} for kind, _, id in nodes]},
     }
     return str((await api.post("/task_runs/", body))["id"])
 

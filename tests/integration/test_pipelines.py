@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.agents import Client, Site, client
+from clearflow.service.answers import Service
+from clearflow.tasks.steps import steps
+from clearflow.words.models import Run
+from clearflow.words.names import STEP
+from tests.support.agents import Client, Site, client, opened
 from tests.support.git import Laptop
+from tests.support.server import PrefectServer
+from tests.support.waiting import WaitedTooLong, wait_until_async
 
 WORK = """
 import os, time
@@ -72,26 +80,51 @@ def laptop(remotes: tuple[Path, str], tmp_path: Path) -> Laptop:
     return made
 
 
-@pytest.fixture
-async def ask(shared_site: Site) -> AsyncIterator[Client]:
-    async with client(shared_site) as asking:
-        yield asking
-        await asking.idle()
+SHAKEN = """
+from clearflow import component, pipeline
+
+@component(return_values=["line"])
+def work(name, after, folder):
+    import os, time
+    from pathlib import Path
+    with open(Path(folder) / "ran", "a") as file:
+        file.write(name + "\\n")
+    while not (Path(folder) / f"go {name}").exists():
+        time.sleep(0.05)
+    return after + [name]
+
+@pipeline(name="shaken", project="NASA", default_queue="q", return_value="line")
+def shaken(folder):
+    line = work("one", [], folder)
+    if len(line) == 1:
+        line = work("two", line, folder)
+    return work("three", line, folder)
+
+if __name__ == "__main__":
+    import sys
+    shaken(sys.argv[1])
+"""
+LONG = """
+import time
+from clearflow import Pipeline
+
+def wait(seconds=600):
+    time.sleep(seconds)
+
+if __name__ == "__main__":
+    pipe = Pipeline("long", "NASA")
+    pipe.set_default_execution_queue("q")
+    for n in range(2):
+        pipe.add_function_step(f"wait {n}", wait)
+    pipe.start()
+"""
 
 
-@pytest.fixture(scope="module")
-def agents(shared_site: Site) -> Site:
-    """Two agents: one for controllers, one for steps."""
-    shared_site.agent("services", slots=4)
-    shared_site.agent("q", slots=4)
-    return shared_site
-
-
-def run(site: Site, laptop: Laptop, program: str) -> str:
+def run(site: Site, laptop: Laptop, program: str, *words: str) -> str:
     """A program that sends its pipeline: the id of its task."""
     (laptop.root / "pipe.py").write_text(program)
     done = subprocess.run(
-        [sys.executable, "pipe.py"],
+        [sys.executable, "pipe.py", *words],
         cwd=laptop.root,
         env={
             **site.env,
@@ -107,10 +140,174 @@ def run(site: Site, laptop: Laptop, program: str) -> str:
     return done.stderr.partition("clearflow: task ")[2][:36]
 
 
-async def test_the_scene(agents: Site, ask: Client, laptop: Laptop) -> None:
-    task = run(agents, laptop, SCENE)
+async def names_of_steps(ask: Client, pipeline: str) -> dict[str, Run]:
+    found = await steps(ask.api, pipeline)
+    return {str(run.labels[STEP]): run for run in found.values()}
+
+
+async def until(ask: Client, pipeline: str, look: Callable[[dict[str, Run]], bool]) -> None:
+    async def done() -> bool:
+        return look(await names_of_steps(ask, pipeline))
+
+    try:
+        await wait_until_async(done, 60, what="the steps")
+    except WaitedTooLong as late:
+        raise WaitedTooLong(f"{late}\n{await ask.report(pipeline)}") from None
+
+
+@pytest.fixture(scope="module")
+def site(shared_site: Site) -> Site:
+    """An agent for controllers and steps."""
+    shared_site.agent("services", "q", slots=6)
+    return shared_site
+
+
+@pytest.fixture
+async def ask(site: Site) -> AsyncIterator[Client]:
+    async with client(site) as asking:
+        yield asking
+        await asking.idle()
+
+
+async def test_the_scene(site: Site, ask: Client, laptop: Laptop) -> None:
+    """Data of a date, a dataset, three trainings side by side, the best; and again by a clone."""
+    task = run(site, laptop, SCENE)
     ended = await ask.ended(task, timeout=100)
-    report = await ask.report(task)
-    print(report)
     assert ended.state is not None
-    assert ended.state.type == "COMPLETED", report
+    assert ended.state.type == "COMPLETED", await ask.report(task)
+    console = await ask.console(task, "console")
+    assert console[-1] == "all 6 True"
+    service = Service(ask.api, "tester")
+    told = await service.answer("describe", {"task": task})
+    assert told["parameters"]["Args"] == {"query_date": "2024-05-03"}
+    assert told["properties"] == {"version": "1.2"}
+    kept = await service.answer("artifacts", {"task": task})
+    assert [(a["name"], a["type"]) for a in kept] == [("best", "JSON")]
+    scalars = {row[1]: row[2:] for row in await service.answer("last", {"task": task})}
+    assert {series: row[0] for series, row in scalars.items()} == {
+        "depth 1": 1.0,
+        "depth 2": 0.5,
+        "depth 4": 0.25,
+    }
+    # The graph as the Prefect UI draws it.
+    graph = await ask.api.get(f"/flow_runs/{ended.id}/graph-v2")
+    nodes = {node["label"].rpartition(" / ")[2]: (key, node) for key, node in graph["nodes"]}
+    assert len(nodes) == 6
+    after = {node["id"] for node in nodes["prepare"][1]["children"]}
+    assert after == {nodes[f"train {d}"][0] for d in (1, 2, 4)}
+    assert {node["kind"] for _, node in nodes.values()} == {"flow-run"}
+    assert {node["state_type"] for _, node in nodes.values()} == {"COMPLETED"}
+    # Steps are tasks, though they are parts of the graph; and what comes of them stays theirs.
+    found = await service.answer("find", {"project": "NASA"})
+    assert {each["name"] for each in found} == {"scene", *nodes}
+    first = await names_of_steps(ask, task)
+    assert first["pick"].task_run is not None
+
+    again = await service.answer("clone", {"task": task, "name": "another day"})
+    changed = {**again["parameters"], "Args": {"query_date": "2024-05-04"}}
+    await service.answer("change", {"task": again["id"], "parameters": changed})
+    same = await service.answer("clone", {"task": task, "name": "the same day"})
+    for each in (again, same):
+        await service.answer("enqueue", {"task": each["id"], "queue": "services"})
+    for each in (again, same):
+        run_of = await ask.ended(each["id"], timeout=100)
+        assert run_of.state is not None
+        assert run_of.state.type == "COMPLETED", await ask.report(each["id"])
+    other = await names_of_steps(ask, again["id"])
+    assert len(other) == 6
+    assert "data of 2024-05-04" in await ask.console(other["get"].task_id, "console")
+    cached = await names_of_steps(ask, same["id"])
+    assert set(cached) == set(nodes) - {"get"}
+
+
+async def test_aborting_a_pipeline_aborts_its_steps(
+    site: Site, ask: Client, laptop: Laptop
+) -> None:
+    """ClearML leaves them running. Also when the controller is killed in that moment."""
+    tasks = [run(site, laptop, LONG) for _ in range(2)]
+    for task in tasks:
+        await until(
+            ask,
+            task,
+            lambda found: (
+                len(found) == 2
+                and all(r.status(ask.api.clock.now()) == "running" for r in found.values())
+            ),
+        )
+    service = Service(ask.api, "tester")
+    await service.answer("abort", {"task": tasks[0]})
+    await kill_controller(site, ask, tasks[1])
+    await service.answer("abort", {"task": tasks[1]})
+    for task in tasks:
+        ended = await ask.ended(task)
+        assert ended.state is not None
+        assert ended.state.type == "CANCELLED", await ask.report(task)
+        for step in (await names_of_steps(ask, task)).values():
+            await ask.until(step.task_id, "aborted")
+
+
+@pytest.fixture
+def shaken(
+    fresh_server: PrefectServer, clearflow_home: Path, tmp_path: Path
+) -> Iterator[tuple[Site, PrefectServer]]:
+    """A site on a server of its own, which may be killed."""
+    env = fresh_server.env(home=tmp_path / "prefect-home")
+    with opened(fresh_server.url, env, tmp_path, "shaken") as site:
+        yield site, fresh_server
+
+
+async def test_a_pipeline_outlives_its_controller_its_agent_and_the_server(
+    shaken: tuple[Site, PrefectServer], laptop: Laptop, tmp_path: Path
+) -> None:
+    """Kill -9 of the controller, of the agent of a step, a restart of the server: nothing twice."""
+    site, server = shaken
+    record = tmp_path / "ran"
+    record.touch()
+    site.agent("services", name="light")
+    heavy = site.agent("q", name="heavy")
+    async with client(site) as ask:
+        task = run(site, laptop, SHAKEN, str(tmp_path))
+
+        async def ran(count: int) -> None:
+            await until(ask, task, lambda found: len(record.read_text().split()) == count)
+
+        await ran(1)
+        await kill_controller(site, ask, task)
+        (tmp_path / "go one").touch()
+        await ran(2)
+        heavy.kill()
+        (tmp_path / "go two").touch()
+        site.agent("q", name="heavy")
+        await ran(3)
+        server.kill()
+        server.start()
+        (tmp_path / "go three").touch()
+        ended = await ask.ended(task, timeout=90)
+        assert ended.state is not None
+        assert ended.state.type == "COMPLETED", await ask.report(task)
+        assert ended.note.attempt == 2
+        assert record.read_text().split() == ["one", "two", "three"]
+        service = Service(ask.api, "tester")
+        kept = await service.answer("artifact", {"task": task, "name": "line"})
+        assert json.loads(base64.b64decode(kept["content"])) == ["one", "two", "three"]
+
+
+async def kill_controller(site: Site, ask: Client, task: str) -> None:
+    """Kill -9 the process of a task, and nothing else of it."""
+    claim = (await ask.run(task)).note.claim or "none"
+    mine = [
+        found
+        for agent in site.agents
+        for found in agent.processes()
+        if found.title not in {"cf-launcher", "cf-supervisor"} and _carries(found.pid, claim)
+    ]
+    assert mine
+    for found in mine:
+        found.kill()
+
+
+def _carries(pid: int, claim: str) -> bool:
+    try:
+        return claim.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False

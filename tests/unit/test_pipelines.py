@@ -65,7 +65,7 @@ class Server:
 
     def seen(self, task: str, step: str, attempt: int, status: str, **more: Any) -> dict[str, Any]:
         about = {"id": task, "step": step, "try": attempt, "status": status, "reason": "so it was"}
-        return {**about, "place": None, "ran": 0.0, "earlier": False, **more}
+        return {**about, "node": None, "ran": 0.0, "earlier": False, **more}
 
     def _step(self, task: str, step: str, attempt: int, **order: Any) -> Any:
         self.made.append({"step": step, "attempt": attempt, **order})

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from clearflow.client import calling, door
+from clearflow.client import calling, door, session
 from clearflow.client.pipelines.mirror import Mirror
 from clearflow.client.pipelines.steps import Step, located
 from clearflow.client.task import Task
@@ -59,6 +59,7 @@ class Engine:
 
     def begin(self) -> None:
         """Find the steps that an earlier attempt has started. Raises NotFound for a queue."""
+        session.keep()
         steps = [step for step in self._steps() if step.executed is None]
         queues = sorted({q for q in (self.queue, *(s.queue for s in steps)) if q})
         found = door.ask("pipeline.begin", task=self.task.id, queues=queues)
@@ -163,7 +164,7 @@ class Engine:
         function = None
         if step.function is not None:
             function = {**located(step.function), "returns": list(step.returns)}
-        parents = [self._step(p).place for p in step.parents]
+        parents = [self._step(p).node for p in step.parents]
         return {
             "task": self.task.id,
             "step": step.name,
@@ -175,7 +176,7 @@ class Engine:
             "configurations": references.filled(step.configurations, self._look),
             "variables": references.filled(step.variables, self._look),
             "tags": list(step.tags),
-            "parents": [place for place in parents if place],
+            "parents": [node for node in parents if node],
             "project": step.project,
             "cache": step.cache,
             "clone": step.clone,
@@ -201,7 +202,7 @@ class Engine:
         """The step has a task."""
         before = step.status
         self.graph.started(step.name)
-        step.executed, step.place, step.late = seen["id"], seen["place"], False
+        step.executed, step.node, step.late = seen["id"], seen["node"], False
         self._tasks[seen["id"]] = step
         self._mirror.begin(step)
         self._tell(step, before)

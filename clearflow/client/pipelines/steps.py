@@ -60,7 +60,7 @@ class Step(Node):
     status_change: Callable[..., Any] | None = None
 
     executed: str | None = None  # the id of its task
-    place: str | None = None
+    node: str | None = None  # in the graph
     earlier: int = 0  # tries before somebody queued the pipeline again
     reason: str = ""
     late: bool = False  # it was aborted because it took too long
