@@ -77,6 +77,12 @@ VARIABLES: dict[str, dict[str, Any]] = {
         "maximum": 300,
         "description": "On abort: from Ctrl-C to SIGTERM, and from there to SIGKILL.",
     },
+    "time_limit_seconds": {
+        "title": "Time limit (seconds)",
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "description": "How long the task may run; then it is aborted.",
+    },
     "max_attempts": {
         "title": "Maximum attempts",
         "type": "integer",

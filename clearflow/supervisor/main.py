@@ -23,6 +23,7 @@ from clearflow._prefect import claims, runs
 from clearflow._prefect.claims import Limits
 from clearflow._prefect.connection import connection
 from clearflow._prefect.http import Api
+from clearflow.clock import duration
 from clearflow.errors import ClearflowError, NotFound, ServerError, Unreachable
 from clearflow.runtimes import clearing, process
 from clearflow.runtimes.rundir import Job, RunDir
@@ -228,8 +229,10 @@ class Supervisor:
         assert self.child is not None
         exited = asyncio.create_task(self.child.wait())
         ending = asyncio.create_task(self.guard.ending.wait())
+        limiting = asyncio.create_task(self._limit())
         await asyncio.wait({exited, ending}, return_when=asyncio.FIRST_COMPLETED)
         ending.cancel()
+        limiting.cancel()
         if not exited.done():
             await self._stop(exited)
         ended = await exited
@@ -239,6 +242,14 @@ class Supervisor:
         if link.failed:
             ended = replace(ended, error=link.failed)
         return ended
+
+    async def _limit(self) -> None:
+        """Abort the task, as a person would, once it has run for as long as it may."""
+        limit = float(self.job.variables.get("time_limit_seconds") or 0)
+        if limit > 0:
+            await asyncio.sleep(limit)
+            await claims.abort(self.api, self.job.run_id, f"its time limit of {duration(limit)}")
+            self.guard.look()
 
     async def _stop(self, exited: asyncio.Task[Exit]) -> None:
         """Ctrl-C, then SIGTERM, then SIGKILL, to the whole tree; at once for a lost claim."""

@@ -11,7 +11,7 @@ from clearflow.tasks import script
 from clearflow.words import lifecycle
 from clearflow.words.lifecycle import Write
 from clearflow.words.models import Run
-from clearflow.words.names import HERE, OF_STEPS, STEP
+from clearflow.words.names import HERE, LAUNCHED, OF_LAUNCHES, OF_STEPS, STEP
 from clearflow.words.tagging import ARCHIVED, PUBLISHED
 
 
@@ -40,13 +40,14 @@ async def clone(
     again, the same one comes back. `task_run` is its place in the graph of a pipeline.
     """
     title = name or f"Clone of {source.labels.get('clearflow.name') or source.name}"
-    about = {k: v for k, v in source.labels.items() if not k.startswith(STEP)}
+    about = {k: v for k, v in source.labels.items() if not k.startswith((STEP, LAUNCHED))}
     said = {**about, "clearflow.parent": parent or source.task_id, "clearflow.name": title}
     if comment is not None:
         said["clearflow.comment"] = comment
     settled = (PUBLISHED, ARCHIVED)
     old = [t for t in source.tags if t not in settled]
-    kept = [t for t in old if not t.startswith(("task:", "user:", HERE, *OF_STEPS))]
+    others = ("task:", "user:", HERE, "auto-scheduled", *OF_STEPS, *OF_LAUNCHES)
+    kept = [t for t in old if not t.startswith(others)]
     if project is not None:
         said["clearflow.project"] = project
         kept = [t for t in kept if not t.startswith("project:")] + [f"project:{project}"]

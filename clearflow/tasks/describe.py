@@ -13,9 +13,9 @@ from clearflow.tasks import find as finding
 from clearflow.tasks.script import job_of
 from clearflow.words import scripts, tagging
 from clearflow.words.models import Run
-from clearflow.words.names import OF_STEPS
+from clearflow.words.names import OF_LAUNCHES, OF_STEPS
 
-OWN = ("project:", "user:", "task:", "clearflow:", *OF_STEPS)
+OWN = ("project:", "user:", "task:", "clearflow:", *OF_STEPS, *OF_LAUNCHES)
 """How tags begin that are not the user's."""
 
 _PROPERTY, _CONFIGURATION = "clearflow.property.", "clearflow.configuration."

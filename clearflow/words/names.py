@@ -50,6 +50,11 @@ ASKS = "clearflow.asks"
 OF_STEPS = ("pipeline:", "cache:")
 STEP = "clearflow.step"
 
+# How tags begin, and labels, that a task has of what has launched it: the unique key of that
+# launch, and who did it (a schedule, a trigger). Its copies have them not.
+OF_LAUNCHES = ("launch:", "origin:")
+LAUNCHED = "clearflow.launched"
+
 # The label of a task that is the controller of a pipeline.
 CONTROLS = "clearflow.controls"
 
