@@ -14,9 +14,9 @@ import logging
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -323,3 +323,26 @@ def in_process_api(
                 replace(module, "now", real)
             for key in [k for k in configurations.ENGINES if k[0] is loop]:
                 loop.run_until_complete(configurations.ENGINES.pop(key).dispose())
+
+
+def fires(
+    schedule: Mapping[str, Any], start: datetime, end: datetime | None, most: int
+) -> list[datetime]:
+    """When a schedule fires, from `start` to `end`, as the server works it out; at most so many.
+
+    Raises ValueError for a schedule that Prefect would not take.
+    """
+    from prefect.server.schemas import schedules
+
+    kinds: dict[str, Any] = {
+        "cron": schedules.CronSchedule,
+        "rrule": schedules.RRuleSchedule,
+        "interval": schedules.IntervalSchedule,
+    }
+    known = {k: v for k, v in schedule.items() if v is not None}
+    kind = next((kinds[word] for word in kinds if word in known), None)
+    if kind is None:
+        raise ValueError("neither cron, nor rrule, nor interval")
+    parsed = kind(**known)
+    found = parsed._get_dates_generator(n=most, start=start, end=end)
+    return [datetime.fromtimestamp(each.timestamp(), UTC) for each in found]

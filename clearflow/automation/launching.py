@@ -280,7 +280,8 @@ def _note(order: Launch, by: str) -> Note:
     return Note(f"launched by {order.cause or by}", by=by)
 
 
-def _job(order: Launch) -> dict[str, Any]:
+def job_variables(order: Launch) -> dict[str, Any]:
+    """What the launched task asks of its machine, beside what its source asks."""
     job = launches.overrides(order.overrides, VARIABLES)
     if order.time_limit_hours is not None:
         job["time_limit_seconds"] = order.time_limit_hours * 3600
@@ -299,7 +300,7 @@ async def _cloned(api: Api, order: Launch, found: Source, by: str) -> Run:
         project=order.target_project,
         queue=stored(order.queue) if order.queue else None,
         parameters=parameters.merged(base.parameters, launches.wanted(order.parameters)),
-        job_variables=_job(order),
+        job_variables=job_variables(order),
         tags=[*order.tags, *_marks(order)],
         labels=_labels(order),
         write=lifecycle.queued(_note(order, by)),
@@ -322,7 +323,7 @@ async def _deployed(api: Api, order: Launch, found: Source, by: str) -> Run:
         queue=stored(order.queue) if order.queue else None,
         # A flow has no sections; one that is a script has.
         parameters={**parameters.merged(base["parameters"] or {}, _of_flow(order.parameters))},
-        job_variables=_job(order),
+        job_variables=job_variables(order),
         tags=[*dict.fromkeys([*own, *order.tags, *_marks(order)]), *tags(project, by)],
         labels={**labels(title, project), **_labels(order)},
         idempotency_key=f"launch {order.key}" if order.key else None,

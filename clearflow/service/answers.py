@@ -12,6 +12,7 @@ from typing import Any
 from clearflow._prefect.http import Api
 from clearflow.service.pipelines import Pipelines
 from clearflow.service.readings import Readings
+from clearflow.service.schedules import Schedules
 from clearflow.service.spool import Spool
 from clearflow.service.tasks import Tasks
 from clearflow.service.verbs import Group, Verb
@@ -21,6 +22,7 @@ _GROUPS: tuple[Callable[[Api, str], Group], ...] = (
     Readings,
     Spool,
     Pipelines,
+    Schedules,
 )
 
 OF_RESULTS = ("scalars", "last", "artifacts", "artifact")
