@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from clearflow.client.pipelines.components import PipelineDecorator, component, pipeline
     from clearflow.client.pipelines.pipeline import Pipeline
     from clearflow.client.pipelines.pipeline import Pipeline as PipelineController
+    from clearflow.client.scheduler import TaskScheduler
     from clearflow.client.task import Task
     from clearflow.queues import Queue
 
@@ -30,6 +31,7 @@ __all__ = [
     "Queue",
     "SlackMonitor",
     "Task",
+    "TaskScheduler",
     "__version__",
     "component",
     "enqueue",
@@ -44,6 +46,7 @@ _HOMES = {
     "Queue": "clearflow.queues",
     "SlackMonitor": "clearflow.apps.monitor",
     "Task": "clearflow.client.task",
+    "TaskScheduler": "clearflow.client.scheduler",
     "component": "clearflow.client.pipelines.components",
     "enqueue": "clearflow.client.flows",
     "pipeline": "clearflow.client.pipelines.components",

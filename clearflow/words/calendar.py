@@ -214,7 +214,7 @@ def zone(name: str) -> ZoneInfo:
     """A time zone by its name. Raises Usage."""
     try:
         return ZoneInfo(name)
-    except (OSError, ValueError):
+    except (KeyError, OSError, ValueError):
         raise Usage(
             f"there is no time zone {name!r}", hint="such as Europe/Berlin or America/New_York"
         ) from None

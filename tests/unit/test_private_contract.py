@@ -11,6 +11,8 @@ import pytest
 
 import clearflow
 
+_DATES = ["self", "n", "start", "end"]
+
 # Module, name, and the parameters that we rely on (None: only that it is there).
 NAMES: list[tuple[str, str, list[str] | None]] = [
     (
@@ -69,6 +71,9 @@ NAMES: list[tuple[str, str, list[str] | None]] = [
     ("prefect.server.database.configurations", "ENGINES", None),
     ("prefect.server.database.dependencies", "temporary_database_config", None),
     ("prefect.server.exceptions", "ObjectNotFoundError", None),
+    ("prefect.server.schemas.schedules", "CronSchedule._get_dates_generator", _DATES),
+    ("prefect.server.schemas.schedules", "IntervalSchedule._get_dates_generator", _DATES),
+    ("prefect.server.schemas.schedules", "RRuleSchedule._get_dates_generator", _DATES),
     ("prefect.types._datetime", "now", None),
 ]
 
