@@ -19,6 +19,7 @@ from benchmarks import (
     loss,
     pipelines,
     scalars,
+    schedules,
     script_start,
     snapshot,
     start_latency,
@@ -40,6 +41,7 @@ FULL: dict[str, Callable[[], Report]] = {
     "scalars": scalars.run,
     "docker_start": docker_start.run,
     "pipelines": pipelines.run,
+    "schedules": schedules.run,
 }
 QUICK: dict[str, Callable[[], Report]] = {
     "start_latency": lambda: start_latency.run(5),
@@ -55,6 +57,7 @@ QUICK: dict[str, Callable[[], Report]] = {
     "scalars": lambda: scalars.run(1000, 3),
     "docker_start": lambda: docker_start.run(5),
     "pipelines": lambda: pipelines.run(5),
+    "schedules": lambda: schedules.run(50, 10),
 }
 
 

@@ -56,8 +56,9 @@ async def add(api: Api, scheduler: Scheduler, plans: Sequence[Plan], by: str) ->
 def _values(plan: Plan) -> dict[str, Any]:
     said, base = plan.job.launch.parameters, plan.source
     if base.run is not None:
-        return parameters.merged(base.run.parameters, launches.wanted(said))
-    return {**((base.deployment or {}).get("parameters") or {}), **said}
+        return launching.changed(base.run, said)
+    known = (base.deployment or {}).get("parameters") or {}
+    return parameters.merged(known, launches.wanted(said, flow=True))
 
 
 async def _group(api: Api, scheduler: Scheduler, plan: Plan, name: str, by: str) -> str:

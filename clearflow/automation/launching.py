@@ -25,10 +25,12 @@ from clearflow.settings import settings
 from clearflow.tasks import find as finding
 from clearflow.tasks.clone import clone
 from clearflow.tasks.describe import Selector, latest, name_of, select
+from clearflow.tasks.script import job_of
 from clearflow.words import launches, lifecycle, parameters, templates
 from clearflow.words.models import ACTIVE, SCHEDULED, Run
 from clearflow.words.names import LAUNCHED, OF_LAUNCHES, labels, slug, stored, tags
 from clearflow.words.notes import Note
+from clearflow.words.scripts import Script
 
 _CHOSEN = "clearflow_launch_"
 
@@ -128,16 +130,34 @@ async def check(api: Api, order: Launch, known: Mapping[str, Any] | None = None)
         for value in (order.parameters, order.overrides, order.name, order.comment, order.tags):
             templates.check(value, known)
     launches.overrides(order.overrides, VARIABLES)
-    if found.run is not None:
-        who = f"task {found.run.task_id[:8]} ({name_of(found.run)})"
-        launches.check_parameters(order.parameters, found.run.parameters, who)
-    elif found.deployment is not None:
-        schema = found.deployment.get("parameter_openapi_schema") or {}
-        has = schema.get("properties")
-        if has is not None:
-            said = {name.partition("/")[0] for name in order.parameters}
-            launches.check_names(said, has, f"deployment {found.deployment['name']!r}")
+    if order.parameters:
+        await _check_parameters(api, order, found)
     return found
+
+
+async def _check_parameters(api: Api, order: Launch, found: Source) -> None:
+    run, deployment = found.run, found.deployment
+    if run is not None and is_flow(run) and run.deployment_id is not None:
+        deployment = await deployments.read(api, run.deployment_id)
+    has: dict[str, Any] = dict(run.parameters) if run is not None else {}
+    schema = (deployment or {}).get("parameter_openapi_schema") or {}
+    if run is None or is_flow(run):
+        has = {**(schema.get("properties") or {}), **has}
+        # What is inside of an argument is the flow's own affair.
+        deep = {name for name in order.parameters if "/" in name}
+        said = {*order.parameters} - deep | {name.partition("/")[0] for name in deep}
+    else:
+        said = set(order.parameters)
+    who = f"task {run.task_id[:8]} ({name_of(run)})" if run else f"deployment {order.deployment!r}"
+    if run is None or is_flow(run):
+        launches.check_names(said, has, who)
+    else:
+        launches.check_parameters(said, has, who)
+
+
+def is_flow(run: Run) -> bool:
+    """Whether a task is a flow, whose parameters are its arguments, and not a script."""
+    return Script.of(job_of(run)) is None
 
 
 async def source(api: Api, order: Launch) -> Source:
@@ -299,7 +319,7 @@ async def _cloned(api: Api, order: Launch, found: Source, by: str) -> Run:
         comment=order.comment,
         project=order.target_project,
         queue=stored(order.queue) if order.queue else None,
-        parameters=parameters.merged(base.parameters, launches.wanted(order.parameters)),
+        parameters=changed(base, order.parameters),
         job_variables=job_variables(order),
         tags=[*order.tags, *_marks(order)],
         labels=_labels(order),
@@ -321,8 +341,9 @@ async def _deployed(api: Api, order: Launch, found: Source, by: str) -> Run:
         write=lifecycle.queued(_note(order, by)),
         name=title,
         queue=stored(order.queue) if order.queue else None,
-        # A flow has no sections; one that is a script has.
-        parameters={**parameters.merged(base["parameters"] or {}, _of_flow(order.parameters))},
+        parameters=parameters.merged(
+            base["parameters"] or {}, launches.wanted(order.parameters, flow=True)
+        ),
         job_variables=job_variables(order),
         tags=[*dict.fromkeys([*own, *order.tags, *_marks(order)]), *tags(project, by)],
         labels={**labels(title, project), **_labels(order)},
@@ -330,10 +351,9 @@ async def _deployed(api: Api, order: Launch, found: Source, by: str) -> Run:
     )
 
 
-def _of_flow(said: Mapping[str, Any]) -> dict[str, Any]:
-    deep = {name: value for name, value in said.items() if "/" in name}
-    plain = {name: value for name, value in said.items() if "/" not in name}
-    return {**plain, **launches.wanted(deep)}
+def changed(base: Run, said: Mapping[str, Any]) -> dict[str, Any]:
+    """A task's parameters with changes by flat names."""
+    return parameters.merged(base.parameters, launches.wanted(said, is_flow(base)))
 
 
 async def _again(api: Api, order: Launch, by: str, say: Callable[[str], None]) -> Run | None:
@@ -352,8 +372,7 @@ async def _again(api: Api, order: Launch, by: str, say: Callable[[str], None]) -
         say(f"not launched: {_seen(api, run)} has not ended")
         return None
     if order.parameters:
-        changed = parameters.merged(run.parameters, launches.wanted(order.parameters))
-        await runs.patch(api, run.id, parameters=changed)
+        await runs.patch(api, run.id, parameters=changed(run, order.parameters))
     where = (
         await pools.queue(api, run.pool or settings().pool, order.queue) if order.queue else None
     )

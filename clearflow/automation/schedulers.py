@@ -82,11 +82,16 @@ def parsed(item: Mapping[str, Any]) -> Scheduler:
     return Scheduler(
         id=str(item["id"]),
         name=str(said.get("clearflow.name") or item["name"]),
-        project=str(said.get("clearflow.project") or ""),
+        project=str(said.get("clearflow.project") or _tagged(item, "project:")),
         queue=str(item.get("work_queue_name") or fires.QUEUE),
         pool=str(item.get("work_pool_name") or settings().pool),
         paused=bool(item.get("paused")),
     )
+
+
+def _tagged(item: Mapping[str, Any], prefix: str) -> str:
+    """What a tag says, of a deployment that `prefect deploy` has made: it has no labels."""
+    return next((t[len(prefix) :] for t in item["tags"] if t.startswith(prefix)), "")
 
 
 async def schedulers(

@@ -29,9 +29,14 @@ def origin_tag(origin: str) -> str:
     return f"{OF_LAUNCHES[1]}{slug(origin, 12)}"
 
 
-def wanted(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as they are stored, from flat names such as `General/lr`."""
-    return parameters.nested(values)
+def wanted(values: Mapping[str, Any], flow: bool) -> dict[str, Any]:
+    """Parameters as they are stored, from flat names such as `General/lr`.
+
+    A name without a section is in General; of a `flow` it is that of an argument.
+    """
+    plain = {name: value for name, value in values.items() if flow and "/" not in name}
+    deep = {name: value for name, value in values.items() if name not in plain}
+    return {**plain, **parameters.nested(deep)}
 
 
 def overrides(said: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
@@ -47,7 +52,7 @@ def overrides(said: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]
 
 
 def check_parameters(said: Collection[str], has: Mapping[str, Any], task: str) -> None:
-    """Raise Usage for a flat name that a task's parameters do not have.
+    """Raise Usage for a flat name that the parameters of a script do not have.
 
     A script that has never run does not know its parameters yet: it takes any.
     """
@@ -60,11 +65,8 @@ def check_parameters(said: Collection[str], has: Mapping[str, Any], task: str) -
         for words in (name.split("/") for name in flat)
         for size in range(1, len(words))
     }
-    check_names(
-        [name if "/" in name else f"{parameters.GENERAL}/{name}" for name in said],
-        {*flat, *groups},
-        task,
-    )
+    names = [n if "/" in n else f"{parameters.GENERAL}/{n}" for n in said]
+    check_names(names, {*flat, *groups}, task)
 
 
 def check_names(said: Collection[str], has: Collection[str], task: str) -> None:

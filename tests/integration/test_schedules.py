@@ -145,7 +145,7 @@ async def test_a_fire_launches_a_copy_with_what_the_moment_says(
     async with client(site) as ask:
         base = await task(ask, "train", project := unique("Alice"))
         said = {
-            "parameters": {"date": "${schedule.date}", "General/lr": "${schedule.number}"},
+            "parameters": {"General/date": "${schedule.date}", "General/lr": "${schedule.number}"},
             "name": "of ${schedule.time:%d.%m. %H:%M}",
             "tags": ["nightly"],
             "time_limit_hours": 2,
@@ -278,6 +278,44 @@ async def test_what_was_due_when_another_schedule_was_removed_still_runs(
         assert [j.name for j in await schedulers.jobs(ask.api, scheduler)] == ["kept"]
 
 
+async def test_runs_that_have_nothing_left_to_do_are_ended_by_the_first(
+    site: Site, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client(site) as ask:
+        base = await task(ask, "train", unique("Alice"))
+        names = ("a", "b", "c")
+        at = ask.api.clock.now().replace(second=0, microsecond=0)
+        asked = [job(name, base, cron=f"{at.minute} {at.hour} * * *") for name in names]
+        scheduler = await put(ask, unique("nights"), *asked)
+        for name in names:
+            await missing(ask, scheduler, name, at - timedelta(minutes=1))
+        always(monkeypatch)
+        real, firsts = schedules.coming, set[str]()
+
+        async def due(api: Api, deployment: str) -> Any:
+            from dataclasses import replace
+
+            # The first run of each job is due at that moment.
+            async for schedule, each in real(api, deployment):
+                first = schedule not in firsts
+                firsts.add(schedule)
+                yield schedule, replace(each, expected=at) if first else each
+
+        monkeypatch.setattr(schedules, "coming", due)
+        run = Run(id="1" * 8, name="a", state=None, deployment_id=scheduler.id, expected=at)
+        wanted = Firing(scheduler=scheduler.name, project=scheduler.project, job="a")
+        said: list[str] = []
+        assert await firing.fire(ask.api, run, wanted, said.append) == 0
+        assert len(said) == len(names)
+        for name in names:
+            assert len(await launched(ask.api, scheduler, name)) == 1
+        of, ended_well = {"any_": [scheduler.id]}, {"type": {"any_": [COMPLETED]}}
+        where = {"deployment_id": of, "state": ended_well}
+        ended = [each async for each in runs.find(ask.api, where)]
+        assert len(ended) == len(names)
+        assert {each.note.text for each in ended} == {f"dealt with by run {run.id}"}
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "said"),
     [
@@ -285,8 +323,8 @@ async def test_what_was_due_when_another_schedule_was_removed_still_runs(
         ({"cron": "0 0 30 2 *"}, Usage, "would never run|is no schedule"),
         ({"timezone": "Mars/Olympus"}, Usage, "there is no time zone"),
         ({"launch": {"queue": "nowhere"}}, NotFound, "there is no queue 'nowhere'"),
-        ({"launch": {"parameters": {"General/rl": 1}}}, Usage, "no parameter 'General/rl'"),
-        ({"launch": {"parameters": {"lr": "${schedule.dat}"}}}, Usage, "nobody knows what"),
+        ({"launch": {"parameters": {"rate": 1}}}, Usage, "no parameter 'rate'"),
+        ({"launch": {"parameters": {"General/lr": "${schedule.dat}"}}}, Usage, "nobody knows what"),
         ({"launch": {"overrides": {"gpu": 1}}}, Usage, "no 'gpu'"),
         ({"launch": {"task": None, "choice": {"project": "nobody's"}}}, NotFound, "there is no"),
         ({"launch": {"task": None, "deployment": "a/b"}}, NotFound, "no deployment 'a/b'"),
@@ -389,7 +427,7 @@ async def test_clearml_reuse_task_made_a_clone_of_a_completed_one(
 ) -> None:
     async with client(site) as ask:
         base = await task(ask, "train", unique("Alice"))
-        launch = {"reuse": True, "queue": None, "parameters": {"lr": 0.5}}
+        launch = {"reuse": True, "queue": None, "parameters": {"General/lr": 0.5}}
         asked = job("again", base, cron="0 5 * * *", launch=launch)
         asked["launch"]["queue"] = "cpu"
         scheduler = await put(ask, unique("nights"), asked)
@@ -489,6 +527,11 @@ async def test_an_agent_launches_what_is_due_and_the_command_line_sees_it(
             "state": {"type": {"any_": [COMPLETED]}},
         }
         (fired,) = [each async for each in runs.find(ask.api, where)]
+        words = {"folder": str(tmp_path), "name": "long"}
+        limited = await ask.enqueue("patient.py:until_told", "cpu", words, time_limit_seconds=1)
+        over = await ask.ended(limited)
+        assert over.status(ask.api.clock.now()) == "aborted", await ask.report(limited)
+        assert "its time limit of 1 s" in over.note.text
         assert any(run.id in line for line in await ask.console(fired.id))
         rows = json.loads(clearflow(site, "schedule", "ls", "--scheduler", name, "--json").stdout)
         assert [(r["name"], r["launched"], r["task"]) for r in rows] == [("now", 1, run.task_id)]

@@ -165,8 +165,11 @@ def test_every_day_is_once_a_day_also_when_that_time_is_skipped_or_there_twice(
 
 @pytest.mark.parametrize(("zone", "at", "by"), CHANGES, ids=str)
 def test_intervals_go_on_evenly(zone: str, at: datetime, by: timedelta) -> None:
-    for words, every in (({"hour": 1, "minute": 30}, HOUR), ({"minute": 15}, HOUR / 4)):
-        found = fires(Moment(zone=zone, **words), at - 6 * HOUR, at + 6 * HOUR)
+    for moment, every in (
+        (Moment(zone=zone, hour=1, minute=30), HOUR),
+        (Moment(zone=zone, minute=15), HOUR / 4),
+    ):
+        found = fires(moment, at - 6 * HOUR, at + 6 * HOUR)
         assert {b - a for a, b in pairwise(found)} == {every}
 
 

@@ -64,6 +64,11 @@ def test_parameters_that_a_task_does_not_have_are_said_before() -> None:
     assert raised.value.hint == "did you mean 'Args/lr'?"
 
 
+def test_a_name_without_a_section_is_an_argument_of_a_flow() -> None:
+    assert launches.wanted({"n": 1, "Args/lr": 2}, flow=True) == {"n": 1, "Args": {"lr": 2}}
+    assert launches.wanted({"n": 1}, flow=False) == {"General": {"n": 1}}
+
+
 def test_overrides_are_words_of_clearml_or_job_variables() -> None:
     assert launches.overrides({"container.image": "a", "gpus": 1}, {"image", "gpus"}) == {
         "image": "a",
