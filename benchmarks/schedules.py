@@ -71,13 +71,13 @@ async def _measure(api: Api, count: int, resolved: int) -> Report:
 
 def _job(number: int, target: str, at: datetime, direct: bool) -> dict[str, object]:
     launch = {"deployment": target, "queue": "cpu", "parameters": {"n": number}}
-    cron = f"{at.minute} {at.hour} {at.day} {at.month} *"
+    cron = f"{at.minute} {at.hour} * * *"
     return {"name": f"job {number}", "launch": launch, "cron": cron, "direct": direct}
 
 
 async def _direct(api: Api, target: str, count: int) -> tuple[float, int, set[int]]:
     """Seconds from the moment until all are offered; how many there are, and of which jobs."""
-    at = (datetime.now().astimezone() + timedelta(minutes=3)).replace(second=0, microsecond=0)
+    at = (datetime.now().astimezone() + timedelta(minutes=5)).replace(second=0, microsecond=0)
     utc = at.astimezone(tz=api.clock.now().tzinfo)
     jobs = [parsed(_job(n, target, utc, True)) for n in range(count)]
     await engine.put(api, "direct", "Benchmarks", jobs, by="bench")

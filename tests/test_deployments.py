@@ -12,6 +12,7 @@ import httpx
 import pytest
 import yaml
 
+from clearflow.automation.schedulers import listing
 from tests.support.agents import Client, Site, client, opened
 from tests.support.server import PrefectServer
 from tests.support.waiting import wait_until_async
@@ -52,7 +53,8 @@ def deploy(site: Site) -> None:
 
 
 async def run_of(ask: Client, name: str) -> str:
-    deployment = await ask.api.get(f"/deployments/name/{name}/{name}")
+    flow = "clearflow-launch" if name == "scheduler" else name
+    deployment = await ask.api.get(f"/deployments/name/{flow}/{name}")
     assert deployment["work_queue_name"] == WANTED[name]["work_pool"]["work_queue_name"]
     run = await ask.api.post(f"/deployments/{deployment['id']}/create_flow_run", {})
     return str(run["id"])
@@ -62,7 +64,7 @@ async def run_of(ask: Client, name: str) -> str:
 async def test_prefect_yaml_is_deployed_and_each_of_it_runs_on_an_agent(throw_away: Site):
     deploy(throw_away)
     async with client(throw_away) as ask:
-        throw_away.agent("cpu", slots=2)
+        throw_away.agent("cpu", "services", slots=2)
         started = {name: await run_of(ask, name) for name in WANTED}
         for name, run_id in started.items():
             run = await ask.ended(run_id, timeout=180)
@@ -71,6 +73,9 @@ async def test_prefect_yaml_is_deployed_and_each_of_it_runs_on_an_agent(throw_aw
         assert "Hello, clearflow!" in await ask.console(started["greet"])
         assert "3 pages, 6 words" in await ask.console(started["report"])
         assert "in an environment of my own" in "\n".join(await ask.console(started["versions"]))
+        assert "nothing to do" in "\n".join(await ask.console(started["scheduler"]))
+        (friday,) = await listing(ask.api, "scheduler", "Examples")
+        assert (friday.name, friday.zone, friday.active) == ("friday", "Europe/Berlin", False)
         await triggered(ask, not_this=started["report"])
 
 

@@ -112,16 +112,23 @@ class Source:
         return named or settings().pool
 
 
-async def check(api: Api, order: Launch, known: Mapping[str, Any] | None = None) -> Source:
+async def check(
+    api: Api,
+    order: Launch,
+    known: Mapping[str, Any] | None = None,
+    start: Source | None = None,
+) -> Source:
     """What it starts from now. Raises what is wrong with an order, in one line.
 
     `known` are the words and names that its templates may have, as `templates.check` takes them.
     NotFound: no such task, deployment or queue. Usage: a parameter, an override or a reference
-    that there is not.
+    that there is not. `start` is what an order of the same source and queue has been found to
+    start from.
     """
-    found = await source(api, order)
+    found = start or await source(api, order)
     if order.queue is not None:
-        await pools.queue(api, found.pool, order.queue)
+        if start is None:
+            await pools.queue(api, found.pool, order.queue)
     elif found.run is not None and found.run.queue is None:
         raise Usage(
             f"task {found.run.task_id[:8]} ({found.run.name}) belongs to no queue: name one"

@@ -38,12 +38,15 @@ async def check(api: Api, wanted: Sequence[Job]) -> list[Plan]:
         if names.count(name) > 1:
             raise Usage(f"two schedules have the name {name!r}", hint="each needs its own")
     plans = []
+    known: dict[str, launching.Source] = {}
     for job in wanted:
+        same = job.launch.model_dump_json(include={"task", "choice", "deployment", "queue"})
         try:
             when = job.when(api.clock.now())
             if job.direct:
                 refuse_direct(job)
-            source = await launching.check(api, job.launch, fires.KNOWN)
+            source = await launching.check(api, job.launch, fires.KNOWN, known.get(same))
+            known[same] = source
         except (Usage, NotFound) as wrong:
             raise type(wrong)(f"schedule {job.name!r}: {wrong.message}", hint=wrong.hint) from None
         plans.append(Plan(job, when, source))
