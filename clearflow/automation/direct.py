@@ -19,6 +19,9 @@ from clearflow.words import launches, parameters
 from clearflow.words.calendar import When
 from clearflow.words.names import LAUNCHED, labels, stored, tags
 
+_SHARING = 50
+"""So many at most share a deployment: when one of them needs runs Prefect works out all of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -35,8 +38,13 @@ async def add(api: Api, scheduler: Scheduler, plans: Sequence[Plan], by: str) ->
     for plan in plans:
         order = plan.job.launch.model_dump(exclude={"parameters"})
         groups.setdefault(repr(sorted(order.items())), []).append(plan)
-    for key, some in groups.items():
-        digest = hashlib.sha256(f"{scheduler.id} {key}".encode()).hexdigest()[:8]
+    parts = [
+        (key, number // _SHARING, some[number : number + _SHARING])
+        for key, some in groups.items()
+        for number in range(0, len(some), _SHARING)
+    ]
+    for key, number, some in parts:
+        digest = hashlib.sha256(f"{scheduler.id} {number} {key}".encode()).hexdigest()[:8]
         group = await _group(api, scheduler, some[0], f"schedule-{digest}", by)
         wanted = []
         for plan in some:
