@@ -66,7 +66,12 @@ class ServerClock:
             self._observed_at = time.monotonic()
 
     def now(self) -> datetime:
-        """The server's time; a little late, at most by two seconds plus the way of an answer."""
+        """The server's time; a little late, at most by two seconds plus the way of an answer.
+
+        Before the server has said anything it is this machine's.
+        """
+        if self._observed_at is None:
+            return now()
         return self._local() + self._ahead
 
     @staticmethod

@@ -85,7 +85,7 @@ async def test_a_slack_monitor_and_a_cleanup_are_launched_seen_and_stopped(
             assert ended.state is not None
             assert ended.state.type == "COMPLETED", await ask.report(ended.id)
             found = await ask.api.post("/flow_runs/filter", {"flow_runs": {"id": {"any_": [task]}}})
-            assert found == [], "what ended long ago is still there"
+            assert found == [], await ask.report(ended.id)
             assert app(services, "app", "rm", name, "--yes").returncode == 0
             assert app(services, "app", "logs", name).returncode == 3
 

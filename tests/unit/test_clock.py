@@ -101,3 +101,7 @@ def test_a_timestamp_without_a_zone_is_in_utc() -> None:
     assert clock.parse("2026-01-05T09:30:00") == TRUE
     assert clock.parse("2026-01-05T10:30:00+01:00") == TRUE
     assert clock.parse("2026-01-05T09:30:00Z") == TRUE
+
+
+def test_before_the_first_answer_it_is_this_machines(moments: Time) -> None:
+    assert abs(moments.clock.now() - clock.now()) < timedelta(seconds=5)
