@@ -12,6 +12,7 @@ import httpx
 import pytest
 import yaml
 
+from clearflow.apps import running
 from clearflow.automation.schedulers import listing
 from tests.support.agents import Client, Site, client, opened
 from tests.support.server import PrefectServer
@@ -19,6 +20,7 @@ from tests.support.waiting import wait_until_async
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "deployments" / "prefect.yaml"
+FLOWS = {"scheduler": "clearflow-launch", "cleanup": "clearflow-cleanup"}
 WANTED = {d["name"]: d for d in yaml.safe_load(FILE.read_text())["deployments"]}
 
 
@@ -53,7 +55,7 @@ def deploy(site: Site) -> None:
 
 
 async def run_of(ask: Client, name: str) -> str:
-    flow = "clearflow-launch" if name == "scheduler" else name
+    flow = FLOWS.get(name, name)
     deployment = await ask.api.get(f"/deployments/name/{flow}/{name}")
     assert deployment["work_queue_name"] == WANTED[name]["work_pool"]["work_queue_name"]
     run = await ask.api.post(f"/deployments/{deployment['id']}/create_flow_run", {})
@@ -65,7 +67,8 @@ async def test_prefect_yaml_is_deployed_and_each_of_it_runs_on_an_agent(throw_aw
     deploy(throw_away)
     async with client(throw_away) as ask:
         throw_away.agent("cpu", "services", slots=2)
-        started = {name: await run_of(ask, name) for name in WANTED}
+        # Without a Slack nothing is told; tests of the monitor have one.
+        started = {name: await run_of(ask, name) for name in WANTED if name != "slack-monitor"}
         for name, run_id in started.items():
             run = await ask.ended(run_id, timeout=180)
             assert run.state, name
@@ -76,6 +79,10 @@ async def test_prefect_yaml_is_deployed_and_each_of_it_runs_on_an_agent(throw_aw
         assert "nothing to do" in "\n".join(await ask.console(started["scheduler"]))
         (friday,) = await listing(ask.api, "scheduler", "Examples")
         assert (friday.name, friday.zone, friday.active) == ("friday", "Europe/Berlin", False)
+        assert "0 tasks deleted" in await ask.console(started["cleanup"])
+        apps = {i.name: (i.app, i.project, i.queue) for i in await running.instances(ask.api)}
+        assert apps["cleanup"] == ("cleanup", "Applications", "services")
+        assert apps["slack-monitor"] == ("slack-monitor", "Applications", "services")
         await triggered(ask, not_this=started["report"])
 
 

@@ -46,7 +46,7 @@ async def instances(api: Api, app: str | None = None) -> list[Instance]:
     """The applications that somebody has launched, by project and name."""
     found = []
     async for item in deployments.find(api, _TAG):
-        kind = next((t.removeprefix(_TAG) for t in item["tags"] if t.startswith(_TAG)), "")
+        kind = _tagged(item["tags"], _TAG)
         if app is None or kind == app:
             found.append(await _instance(api, kind, item))
     return sorted(found, key=lambda each: (each.project, each.name))
@@ -59,12 +59,17 @@ async def _instance(api: Api, kind: str, item: Mapping[str, Any]) -> Instance:
     return Instance(
         kind,
         str(said.get("clearflow.name") or item["name"]),
-        str(said.get("clearflow.project") or ""),
+        str(said.get("clearflow.project") or _tagged(item["tags"], "project:")),
         shown(item.get("work_queue_name") or ""),
         str(item["id"]),
         (item.get("parameters") or {}).get("settings") or {},
         last,
     )
+
+
+def _tagged(found: Sequence[str], prefix: str) -> str:
+    """What a tag says; deployments of a `prefect.yaml` have tags only."""
+    return next((t.removeprefix(prefix) for t in found if t.startswith(prefix)), "")
 
 
 async def instance(api: Api, name: str, project: str | None = None) -> Instance:
