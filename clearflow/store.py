@@ -214,10 +214,10 @@ class Store:
         """Write a record that is never changed. Raises Conflict when there is one of this name."""
 
         def act() -> None:
-            path = f"{self._root}/records/{name}"
-            if self._fs.exists(path):
-                raise Conflict(f"there is a record {name} already")
-            self._replace(path, content)
+            try:
+                self._create(f"{self._root}/records/{name}", content)
+            except FileExistsError:
+                raise Conflict(f"there is a record {name} already") from None
 
         await self._in_thread(act)
 
@@ -263,6 +263,23 @@ class Store:
 
     def _write(self, name: str, content: bytes) -> None:
         self._replace(f"{self._root}/{name}", content)
+
+    def _create(self, path: str, content: bytes) -> None:
+        """Write all of it, where there is nothing; of two at once one raises FileExistsError."""
+        if self.local is None:
+            self._fs.pipe_file(path, content, mode="create")
+            return
+        partial = f"{path}.{secrets.token_hex(4)}{_PARTIAL}"
+        self._replace(partial, content)
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            with open(path, "xb") as file:
+                file.write(content)
+        finally:
+            os.unlink(partial)
 
     def _replace(self, path: str, content: bytes) -> None:
         """Write all of it or nothing."""

@@ -13,8 +13,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("words", "settings"),
     ("_prefect", "capture", "environment", "runtimes", "cloud", "store", "blocks"),
     # What stands on two doors.
-    ("stores",),
-    ("tasks", "queues", "agents", "datasets", "registry"),
+    ("stores", "registry"),
+    ("tasks", "queues", "agents", "datasets", "models"),
     # Engines that start tasks: by the clock, by events, in search of something.
     ("automation",),
     ("service",),
