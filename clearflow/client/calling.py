@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from clearflow.client import outbox, packing
+from clearflow.client import outbox
+from clearflow.client.functions import keep
 from clearflow.client.task import Task
 from clearflow.errors import ClearflowError, NotFound, Usage
 from clearflow.words.parameters import cast
@@ -89,15 +90,6 @@ def arguments(function: Callable[..., Any], stored: Mapping[str, Any]) -> dict[s
                 raise Usage(f"the parameter {KWARGS}/{name} is {value!r}, not a {kind}") from None
         found[name] = fetched(value)
     return found
-
-
-def keep(task: Task, name: str, thing: Any) -> None:
-    """Store an object with a task; text is text, also where there is a file of this name."""
-    if isinstance(thing, str):
-        packed = packing.Packed("string", "text.txt", thing.encode(), thing)
-        outbox.outbox(task.id, task.is_main_task()).item(**packed.item(name, None))
-    else:
-        task.upload_artifact(name, thing)
 
 
 def keep_results(task: Task, names: Sequence[str], result: Any) -> None:

@@ -63,8 +63,7 @@ def begin(
         arguments=sys.argv[1:],
         pid=os.getpid(),
     )
-    if not running():
-        _hook()
+    _hook()
     _session = _Session(line, os.getpid())
     door.use(line)
     os.environ[TASK] = seen["id"]
@@ -148,8 +147,15 @@ def _own() -> _Session:
 # -- how this program ends --------------------------------------------------------------------
 
 
+_hooked = 0  # the process that has been hooked
+
+
 def _hook() -> None:
     """See exceptions, exit codes and the end of the interpreter, and let them pass."""
+    global _hooked
+    if _hooked == os.getpid():
+        return  # by an earlier task of this program
+    _hooked = os.getpid()
     hook, leaving = sys.excepthook, sys.exit
 
     def on_exception(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar
 
-from clearflow.client import arguments, door, frameworks, session
+from clearflow.client import arguments, door, frameworks, functions, session
 from clearflow.client.results import Results
 from clearflow.client.tasks import Tasks, status_word
 from clearflow.errors import ClearflowError, Usage
@@ -157,6 +157,35 @@ class Task(Tasks, Results):
             session.leave()
         return sent
 
+    def create_function_task(
+        self,
+        func: Callable[..., Any],
+        func_name: str | None = None,
+        task_name: str | None = None,
+        **kwargs: Any,
+    ) -> Task:
+        """A draft with the code and environment of this task, which calls one function of it.
+
+        `kwargs` are its arguments: the section `kwargs` of the draft's parameters. What it returns
+        is its artifact `return_object`.
+
+        Args:
+            func: a function at the top level of a file that travels with this task.
+            func_name: what it is called in the name of the draft; its own name without it.
+            task_name: the whole name of the draft.
+
+        Raises Usage for what is no such function, and for arguments it does not take; Refused when
+        the code of this task was not kept.
+        """
+        function = functions.located(func)
+        functions.check_arguments(func, kwargs)
+        if self.is_main_task():
+            session.keep()
+        name = task_name or f"{self.name} {func_name or function['name']}"
+        given = functions.as_parameters(functions.carried(self, f"{name}.kwargs", kwargs))
+        asked = {"function": function, "name": name, "parameters": given}
+        return type(self)._of(door.ask("function", task=self.id, **asked))
+
     def close(self) -> None:
         """End the task of this program as completed; the program goes on, and may begin another."""
         with type(self)._lock:
@@ -173,7 +202,7 @@ class Task(Tasks, Results):
         """
         return str(self._see()["status"])
 
-    def getstatus_word(self) -> str:
+    def get_status(self) -> str:
         return self.status
 
     @property
@@ -185,7 +214,7 @@ class Task(Tasks, Results):
         """Wait until it has ended; its status then. Raises TimeoutError."""
         return str(door.ask("wait", task=self.id, timeout=timeout)["status"])
 
-    def wait_forstatus_word(
+    def wait_for_status(
         self,
         status: str | Sequence[str] = ("completed", "aborted"),
         raise_on_status: str | Sequence[str] | None = ("failed", "crashed"),

@@ -15,7 +15,8 @@ from clearflow.settings import settings
 from clearflow.tasks import find as finding
 from clearflow.tasks import pipelines, steps
 from clearflow.tasks.describe import Selector, latest
-from clearflow.tasks.pipelines import Function, Made, Order
+from clearflow.tasks.functions import Function
+from clearflow.tasks.pipelines import Made, Order
 from clearflow.words.models import Run
 from clearflow.words.names import CONTROLS, STEP
 

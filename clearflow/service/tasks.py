@@ -14,7 +14,7 @@ from clearflow._prefect.http import Api
 from clearflow.capture.git import clone as fetch_copy
 from clearflow.environment.collect import Needed
 from clearflow.environment.recipe import Recipe
-from clearflow.errors import Refused
+from clearflow.errors import Refused, Usage
 from clearflow.queues import drafts
 from clearflow.service.verbs import Verb
 from clearflow.settings import settings
@@ -23,9 +23,11 @@ from clearflow.tasks import find as finding
 from clearflow.tasks import logs, wait
 from clearflow.tasks.clone import clone
 from clearflow.tasks.describe import OWN, Selector, describe, select, tags_of
+from clearflow.tasks.functions import Function, draft
 from clearflow.tasks.script import Order, pack, submit
 from clearflow.tasks.telling import tell, tell_tags
 from clearflow.words import lifecycle
+from clearflow.words.filters import Filter
 from clearflow.words.models import PAUSED, SCHEDULED, Run
 from clearflow.words.names import ASKS, HERE
 from clearflow.words.tagging import PUBLISHED
@@ -43,6 +45,7 @@ class Tasks:
             "find": self._find,
             "clone": self._clone,
             "create": self._create,
+            "function": self._function,
             "enqueue": self._enqueue,
             "dequeue": self._dequeue,
             "abort": self._abort,
@@ -67,12 +70,22 @@ class Tasks:
         user: str | None = None,
         ids: Sequence[str] | None = None,
         limit: int | None = None,
-    ) -> list[dict[str, Any]]:
-        """Tasks, the latest first. `name` is the whole name, `pattern` a regular expression."""
+        where: Mapping[str, Any] | None = None,
+    ) -> list[Any]:
+        """Tasks, the latest first. `name` is the whole name, `pattern` a regular expression.
+
+        `where` is a task_filter as in words/filters.py, whose order and pages count.
+        """
+        more = Filter.parse(where or {})
         if ids is not None:
-            return [describe(self._api, run) for run in await finding.several(self._api, ids)]
-        asked = Selector(project, name, pattern, tuple(tags), tuple(statuses), user)
-        return [describe(self._api, run) async for run in select(self._api, asked, limit)]
+            found = [describe(self._api, run) for run in await finding.several(self._api, ids)]
+            return more.chosen(found)
+        several = (*statuses, *more.statuses)
+        asked = Selector(project, name, pattern, tuple(tags), several, user)
+        # What the server cannot choose is chosen among all.
+        most = None if where else limit
+        found = [describe(self._api, run) async for run in select(self._api, asked, most)]
+        return more.chosen(found)[:limit]
 
     async def _clone(
         self,
@@ -110,15 +123,22 @@ class Tasks:
         commit: str | None = None,
         directory: str | None = None,
         job: Mapping[str, Any] | None = None,
+        module: str = "",
+        function: str = "",
+        parameters: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """A draft of a script, of a working copy here or of a repository somewhere."""
+        """A draft of a script, of a working copy here or of a repository somewhere.
+
+        A `module` is run instead of a script; of a script a `function` can be called.
+        """
         needed = None if packages is None else Needed(tuple(packages), source="packages")
         with TemporaryDirectory(prefix="clearflow-", ignore_cleanup_errors=True) as place:
             root = Path(folder) if repository is None else Path(place, "repository")
             if repository is not None:
                 await asyncio.to_thread(fetch_copy, repository, root, branch=branch, commit=commit)
+            home = root / (directory or "")
             order = Order(
-                root / script,
+                _file_of(module, home) if module else root / script,
                 arguments=arguments,
                 project=project,
                 name=name,
@@ -127,10 +147,26 @@ class Tasks:
                 python_version=python,
                 folder=directory,
                 variables=job or {},
+                function=function,
+                module=module,
+                parameters=parameters or {},
             )
             packed = await asyncio.to_thread(pack, order, Path(place, "snapshot"))
             sending = submit(self._api, packed, by=self._by, progress=lambda done, total: None)
             return describe(self._api, await sending)
+
+    async def _function(
+        self,
+        task: str,
+        function: Mapping[str, Any],
+        name: str,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """A draft that calls a function of a task's code."""
+        run = await finding.one(self._api, task)
+        called, given = Function(**function), parameters or {}
+        made = await draft(self._api, run, called, by=self._by, name=name, parameters=given)
+        return describe(self._api, made)
 
     async def _enqueue(self, task: str, queue: str | None = None) -> dict[str, Any]:
         run = await finding.one(self._api, task)
@@ -246,6 +282,15 @@ class Tasks:
             raise Refused(f"task {run.task_id[:8]} ({run.name}) is published")
         await runs.delete(self._api, run.id)
         await artifacts.delete(self._api, run.id)
+
+
+def _file_of(module: str, folder: Path) -> Path:
+    """The file that `python -m MODULE` runs in this folder. Raises Usage."""
+    place = folder.joinpath(*module.split("."))
+    for file in (place.with_suffix(".py"), place / "__main__.py"):
+        if file.is_file():
+            return file
+    raise Usage(f"there is no module {module} in {folder}")
 
 
 def _check_editable(run: Run) -> None:

@@ -11,33 +11,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from clearflow._prefect import runs
 from clearflow._prefect.http import Api
-from clearflow.errors import Refused, Usage
+from clearflow.errors import Usage
 from clearflow.settings import settings
 from clearflow.tasks import find as finding
 from clearflow.tasks import results, script
 from clearflow.tasks.clone import clone
+from clearflow.tasks.functions import Function, job_of
 from clearflow.tasks.steps import TRY, mark
 from clearflow.words import lifecycle, references, scripts
 from clearflow.words.models import COMPLETED, Run
 from clearflow.words.names import OF_STEPS, STEP, stored, tags
 from clearflow.words.notes import Note
 from clearflow.words.scripts import Script
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function of a file; `file` is relative to the folder of the controller's script."""
-
-    file: str
-    name: str
-    returns: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +163,7 @@ async def _plan(api: Api, pipeline: Run, order: Order) -> _Plan:
         parameters: Mapping[str, Any] = _merged(source.parameters, order.parameters)
     elif order.function is not None:
         source = None
-        job = {**_of_function(pipeline, order.function), **order.variables}
+        job = {**job_of(pipeline, order.function), **order.variables}
         parameters = {scripts.ARGUMENTS: list(order.function.returns), **order.parameters}
     else:
         raise Usage(f"the step {order.step!r} has nothing to run")
@@ -190,21 +181,6 @@ def _merged(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, A
         else:
             merged[key] = value
     return merged
-
-
-def _of_function(pipeline: Run, function: Function) -> dict[str, Any]:
-    job = script.job_of(pipeline)
-    own = Script.of(job)
-    if own is None:
-        raise Refused(
-            f"the code of the pipeline {pipeline.name!r} was not kept: its functions cannot travel",
-            hint="what its program said when it began tells why",
-        )
-    entry = posixpath.normpath(posixpath.join(posixpath.dirname(own.entry), function.file))
-    if entry.startswith("../"):
-        raise Refused(f"{function.file} lies outside of the working copy that travels")
-    job.pop("max_attempts", None)
-    return {**job, scripts.KEY: replace(own, entry=entry, function=function.name).dump()}
 
 
 # -- steps that were done before --------------------------------------------------------------

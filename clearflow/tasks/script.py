@@ -45,7 +45,8 @@ class Order:
     """A script to be queued.
 
     `named` are files that may be sent though they look like secrets, `folder` is where it starts,
-    below the root of its working copy, `variables` are further job variables.
+    below the root of its working copy, `variables` are further job variables. A `function` of the
+    file is called instead of it, or it is run as a `module`.
     """
 
     file: Path
@@ -61,6 +62,9 @@ class Order:
     pool: str | None = None
     folder: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
+    function: str = ""
+    module: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,11 @@ def pack(order: Order, place: Path) -> Packed:
         raise Usage(f"there is no file {order.file}")
     needed = order.needed
     home = snapshot.root_of(file.parent)
+    if home is None and "." in order.module:
+        raise Usage(
+            f"the module {order.module} lies in no git repository, and cannot travel as a package",
+            hint="git init there, or name the file as the script",
+        )
     if needed is None:
         needed = collect.collect(file, home or file.parent)
     if order.python_version:
@@ -134,7 +143,7 @@ def pack(order: Order, place: Path) -> Packed:
     # Outside a repository the script stands at the top of one made for it.
     entry = file.relative_to(home or file.parent).as_posix()
     start = order.folder if order.folder is not None else _folder(root)
-    script = Script(entry, start, parts)
+    script = Script(entry, start, parts, function=order.function, module=order.module)
     folder = home or file.parent
     project = _project(order, taken, folder)
     return Packed(order, project, script, taken, needed, folder, place)
@@ -207,7 +216,7 @@ async def submit(api: Api, packed: Packed, *, by: str, progress: Progress) -> Ru
         write=lifecycle.made(by) if order.queue is None else queued,
         name=name,
         queue=stored(order.queue) if order.queue is not None else None,
-        parameters={scripts.ARGUMENTS: list(order.arguments)},
+        parameters={scripts.ARGUMENTS: list(order.arguments), **order.parameters},
         job_variables=job,
         tags=[*order.tags, *tags(packed.project, by)],
         labels=labels(name, packed.project),

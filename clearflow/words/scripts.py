@@ -36,7 +36,7 @@ class Script:
 
     `paths` are folders below the root from which it imports as well: packages that were installed
     where it comes from as they lie there (editable). With a `function` the file is loaded, and the
-    function called.
+    function called; with a `module` that is run, as by `python -m`.
     """
 
     entry: str
@@ -44,6 +44,7 @@ class Script:
     parts: tuple[PartSent, ...]
     paths: tuple[str, ...] = ()
     function: str = ""
+    module: str = ""
 
     def dump(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,11 +57,14 @@ class Script:
             return None
         parts = tuple(PartSent(**{**p, "pieces": tuple(p["pieces"])}) for p in data["parts"])
         paths = tuple(data.get("paths") or ())
-        return cls(data["entry"], data["folder"], parts, paths, data.get("function") or "")
+        function, module = data.get("function") or "", data.get("module") or ""
+        return cls(data["entry"], data["folder"], parts, paths, function, module)
 
     def words(self, code: str) -> list[str]:
         """Behind the interpreter on the command line; `code` is where the working copy lies."""
         file = f"{code}/{self.entry}"
         if self.function:
             return ["-m", CALLING, file, self.function]
+        if self.module:
+            return ["-m", self.module]
         return ["-m", NOTEBOOK, file] if file.endswith(SUFFIX) else [file]

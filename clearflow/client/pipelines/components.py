@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
-from clearflow.client import calling, door
+from clearflow.client import calling, door, functions
 from clearflow.client.logger import Logger
 from clearflow.client.pipelines import local
 from clearflow.client.pipelines.engine import Engine
@@ -297,7 +297,7 @@ def _in(running: Running, function: Callable[..., Any], queue: str | None, keep:
         _current = None
     good = running.finish()
     if good and keep is not None:
-        calling.keep(running.task, keep, result)
+        functions.keep(running.task, keep, result)
     return result
 
 

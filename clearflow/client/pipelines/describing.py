@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from clearflow.client import calling
+from clearflow.client.functions import as_parameters, check_arguments, located
 from clearflow.client.pipelines.steps import (
     Step,
-    as_parameters,
     behaviour,
-    check_arguments,
-    located,
     retries_of,
     sections,
     variables_of,

@@ -15,9 +15,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from clearflow.client import calling, door, session
+from clearflow.client import door, functions, session
+from clearflow.client.functions import located
 from clearflow.client.pipelines.mirror import Mirror
-from clearflow.client.pipelines.steps import Step, located
+from clearflow.client.pipelines.steps import Step
 from clearflow.client.task import Task
 from clearflow.errors import ClearflowError, Usage
 from clearflow.words import graph, references
@@ -184,19 +185,10 @@ class Engine:
 
     def _storable(self, step: Step, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Parameters that JSON can carry; other objects travel as artifacts of the pipeline."""
-
-        def one(name: str, value: Any) -> Any:
-            if isinstance(value, Mapping):
-                return {str(k): one(f"{name}.{k}", v) for k, v in value.items()}
-            if isinstance(value, (list, tuple)):
-                return [one(f"{name}.{n}", v) for n, v in enumerate(value)]
-            if value is None or isinstance(value, (str, int, float)):
-                return value
-            calling.keep(self.task, name, value)
-            self.task.artifacts  # noqa: B018 - until it has arrived
-            return references.artifact(self.task.id, name)
-
-        return {section: one(step.name, values) for section, values in parameters.items()}
+        return {
+            section: functions.carried(self.task, step.name, values)
+            for section, values in parameters.items()
+        }
 
     def _has(self, step: Step, seen: Mapping[str, Any]) -> None:
         """The step has a task."""

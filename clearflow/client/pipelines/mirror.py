@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clearflow.client import door
-from clearflow.client.calling import keep
+from clearflow.client.functions import keep
 from clearflow.client.pipelines.steps import Step, pairs
 from clearflow.client.task import Task
 from clearflow.errors import ClearflowError

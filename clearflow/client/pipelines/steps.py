@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +12,7 @@ from clearflow.errors import Usage
 from clearflow.words import references
 from clearflow.words.graph import Node
 from clearflow.words.parameters import nested, plain
-from clearflow.words.scripts import KWARGS
 
-_HINT = "put it at the top level of a file, under a name of its own"
 _FIELDS = {
     "container.image": "image",
     "container.setup_shell_script": "setup_script",
@@ -162,40 +157,3 @@ def retries_of(
     if callable(retry):
         return sys.maxsize, retry
     return int(retry or 0), None
-
-
-def located(function: Callable[..., Any]) -> dict[str, str]:
-    """Where a function is: its file beside this program's, and its name there.
-
-    Raises Usage for one that no other program could find.
-    """
-    inner = inspect.unwrap(function)
-    if isinstance(inner, functools.partial) or not inspect.isfunction(inner):
-        raise Usage(f"a step runs a function, and not {function!r}", hint=_HINT)
-    name = inner.__qualname__
-    if "<" in name:
-        what = "a lambda" if "<lambda>" in name else f"defined inside {name.partition('.')[0]}()"
-        raise Usage(f"the function {name!r} is {what}: a step cannot find it", hint=_HINT)
-    file = inspect.getsourcefile(inner)
-    main = getattr(sys.modules.get("__main__"), "__file__", None)
-    if file is None or main is None or not os.path.isfile(file):
-        raise Usage(f"the function {name!r} is not defined in a file", hint=_HINT)
-    home = os.path.dirname(os.path.realpath(main))
-    return {
-        "file": os.path.relpath(os.path.realpath(file), home).replace(os.sep, "/"),
-        "name": name,
-    }
-
-
-def check_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Raise Usage for arguments that a function does not take, or lacks."""
-    try:
-        inspect.signature(inspect.unwrap(function)).bind(**given)
-    except TypeError as error:
-        name = getattr(function, "__name__", function)
-        raise Usage(f"the function {name!r}: {error}") from None
-
-
-def as_parameters(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a function as the parameters of its task."""
-    return {KWARGS: dict(kwargs)}
