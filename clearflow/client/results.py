@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from clearflow.client import door, outbox, packing
+from clearflow.client import door, live, outbox, packing
 from clearflow.client.logger import Logger
 from clearflow.client.values import Values
 from clearflow.errors import Usage
@@ -155,6 +155,30 @@ class Results(Values, ABC):
         if wait_on_upload:
             self._ask("artifacts")
         return True
+
+    def register_artifact(
+        self,
+        name: str,
+        artifact: Any,
+        metadata: Mapping[str, Any] | None = None,
+        uniqueness_columns: Any = True,
+    ) -> None:
+        """Keep a data frame, dictionary, list or set with the task, as it is at any time.
+
+        It is looked at every two seconds, less often if that takes long, and uploaded again when
+        it has changed; for the last time when the task ends. `uniqueness_columns` is taken as
+        ClearML has it, where it counts for a preview. Raises Usage for other objects.
+        """
+        live.follow(self.id, name, artifact, metadata, self.upload_artifact)
+
+    def unregister_artifact(self, name: str) -> None:
+        """Leave a registered artifact as it is now. Raises Usage for one that is not registered."""
+        live.look(self.id)
+        live.forget(self.id, name)
+
+    def get_registered_artifacts(self) -> dict[str, Any]:
+        """The objects that are registered, by name."""
+        return live.followed(self.id)
 
     @property
     def artifacts(self) -> dict[str, Artifact]:

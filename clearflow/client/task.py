@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar
 
-from clearflow.client import arguments, door, frameworks, functions, session
+from clearflow.client import arguments, door, frameworks, functions, live, session
 from clearflow.client.results import Results
 from clearflow.client.tasks import Tasks, status_word
 from clearflow.errors import ClearflowError, Usage
@@ -189,6 +189,7 @@ class Task(Tasks, Results):
     def close(self) -> None:
         """End the task of this program as completed; the program goes on, and may begin another."""
         with type(self)._lock:
+            live.settle(self.id)
             if self.is_main_task() and not door.inside():
                 session.end("completed", "")
                 type(self)._current = None
