@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from clearflow.apps.monitor import Monitor, SlackMonitor
+    from clearflow.client.dataset import Dataset
     from clearflow.client.flows import enqueue
     from clearflow.client.pipelines.components import PipelineDecorator, component, pipeline
     from clearflow.client.pipelines.pipeline import Pipeline
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Dataset",
     "Monitor",
     "Pipeline",
     "PipelineController",
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Dataset": "clearflow.client.dataset",
     "Monitor": "clearflow.apps.monitor",
     "Pipeline": "clearflow.client.pipelines.pipeline",
     "PipelineController": "clearflow.client.pipelines.pipeline",

@@ -97,18 +97,40 @@ class Store:
 
     async def put_many(self, files: Sequence[Path], progress: Progress = quiet) -> list[str]:
         """Keep files, several at once; their hashes, in order."""
-        return await self._each(files, lambda file: self._put(file, progress))
+        return await self.each(files, lambda file: self._put(file, progress))
 
     async def put_bytes(self, content: bytes) -> str:
         """Keep some bytes; their hash."""
+        return (await self._in_thread(self.save, content))[0]
 
-        def act() -> str:
-            digest = hashlib.sha256(content).hexdigest()
-            if not self._fs.exists(self._object(digest)):
-                self._replace(self._object(digest), content)
-            return digest
+    async def get_bytes(self, digest: str) -> bytes:
+        """Fetch a small object. Raises as `get` does."""
+        content = await self._in_thread(self.load, digest)
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise ServerError(f"the object {digest[:12]}… in {self.url} is not what was stored")
+        return content
 
-        return await self._in_thread(act)
+    def save(self, content: bytes, digest: str | None = None) -> tuple[str, bool]:
+        """Keep some bytes: their hash, and whether they had to be sent. For threads of `each`."""
+        digest = digest or hashlib.sha256(content).hexdigest()
+        path = self._object(digest)
+        if os.path.exists(path) if self.local is not None else self._fs.exists(path):
+            return digest, False
+        self._replace(path, content)
+        return digest, True
+
+    def load(self, digest: str, start: int = 0, end: int | None = None) -> bytes:
+        """Some bytes of an object, unchecked. For threads of `each`. Raises NotFound."""
+        try:
+            if self.local is None:
+                whole = start == 0 and end is None
+                asked = {} if whole else {"start": start, "end": end}
+                return bytes(self._fs.cat_file(self._object(digest), **asked))
+            with open(self._object(digest), "rb", buffering=0) as file:
+                file.seek(start)
+                return file.read() if end is None else file.read(end - start)
+        except FileNotFoundError:
+            raise NotFound(f"the store {self.url} holds no object {digest[:12]}…") from None
 
     async def get(self, digest: str, target: Path, progress: Progress = quiet) -> None:
         """Fetch a file. Raises NotFound, and ServerError when its content is not what it was."""
@@ -118,7 +140,7 @@ class Store:
         self, wanted: Iterable[tuple[str, Path]], progress: Progress = quiet
     ) -> None:
         """Fetch files, several at once. What is there with this content is not fetched again."""
-        await self._each(list(wanted), lambda each: self._get(each[0], each[1], progress))
+        await self.each(list(wanted), lambda each: self._get(each[0], each[1], progress))
 
     async def has(self, digests: Iterable[str]) -> set[str]:
         """Which of these are kept."""
@@ -126,7 +148,7 @@ class Store:
         def there(digest: str) -> str | None:
             return digest if self._fs.exists(self._object(digest)) else None
 
-        return {d for d in await self._each(list(digests), there) if d is not None}
+        return {d for d in await self.each(list(digests), there) if d is not None}
 
     async def delete(self, digests: Iterable[str]) -> None:
         """Keep these no longer; those that are gone already are fine."""
@@ -135,7 +157,7 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 self._fs.rm_file(self._object(digest))
 
-        await self._each(list(digests), act)
+        await self.each(list(digests), act)
 
     def _object(self, digest: str) -> str:
         return f"{self._root}/objects/{digest[:2]}/{digest[2:]}"
@@ -313,19 +335,25 @@ class Store:
                 hint="`clearflow store show` says where it is",
             ) from error
 
-    async def _each(self, items: Sequence[Any], act: Callable[[Any], T]) -> list[T]:
-        """Do it for each, several at once; the first error ends it."""
+    async def each(self, items: Sequence[Any], act: Callable[[Any], T]) -> list[T]:
+        """Do it for each, several at once in threads; the first error ends it."""
         if len(items) == 1:
             return [await self._in_thread(act, items[0])]
         width = _WIDTH if self.local is None else _LOCAL_WIDTH
         loop = asyncio.get_running_loop()
         parts = [items[start::width] for start in range(min(width, len(items)))]
 
+        over = threading.Event()
+
         def work(part: Sequence[Any]) -> list[T]:
-            return [self._told(act, item) for item in part]
+            return [self._told(act, item) for item in part if not over.is_set()]
 
         with ThreadPoolExecutor(width) as pool:
-            done = await asyncio.gather(*(loop.run_in_executor(pool, work, p) for p in parts))
+            try:
+                done = await asyncio.gather(*(loop.run_in_executor(pool, work, p) for p in parts))
+            except BaseException:
+                over.set()
+                raise
         found: list[Any] = [None] * len(items)
         for start, part in enumerate(done):
             found[start::width] = part

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from clearflow._prefect.http import Api
+from clearflow.service.datasets import Datasets
 from clearflow.service.pipelines import Pipelines
 from clearflow.service.readings import Readings
 from clearflow.service.schedules import Schedules
@@ -23,6 +24,7 @@ _GROUPS: tuple[Callable[[Api, str], Group], ...] = (
     Spool,
     Pipelines,
     Schedules,
+    Datasets,
 )
 
 OF_RESULTS = ("scalars", "last", "artifacts", "artifact")

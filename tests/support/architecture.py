@@ -11,7 +11,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # The ground: what may go wrong, and what time it is. Everything stands on these two.
     ("errors", "clock"),
     ("words", "settings"),
-    ("_prefect", "capture", "environment", "runtimes", "cloud", "store", "blocks"),
+    ("_prefect", "capture", "environment", "runtimes", "cloud", "store", "links", "blocks"),
     # What stands on two doors.
     ("stores", "registry"),
     ("tasks", "queues", "agents", "datasets", "models"),
@@ -36,7 +36,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "boto3": ("cloud/aws.py",),
     "botocore": ("cloud/aws.py",),
     "docker": ("runtimes/docker.py",),
-    "fsspec": ("store.py",),
+    "fsspec": ("store.py", "links.py"),
     "httpx": ("_prefect/",),
     "kubernetes": ("runtimes/kubernetes.py",),
     "nicegui": ("board/",),

@@ -1,0 +1,102 @@
+"""What is to go into a version and is not uploaded yet: kept on the machine that has the files."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
+
+from clearflow.datasets.scan import Source
+from clearflow.settings import settings
+from clearflow.words.manifest import File
+
+
+@dataclass
+class Draft:
+    """Files to add, by their paths in the dataset, links to elsewhere, and paths to take away."""
+
+    added: dict[str, Source] = field(default_factory=dict)
+    links: dict[str, File] = field(default_factory=dict)
+    removed: set[str] = field(default_factory=set)
+
+    @property
+    def empty(self) -> bool:
+        return not (self.added or self.links or self.removed)
+
+    def __len__(self) -> int:
+        return len(self.added) + len(self.links) + len(self.removed)
+
+    def add(self, sources: list[Source]) -> None:
+        for source in sources:
+            self._place(source.path)
+            self.added[source.path] = source
+
+    def link(self, files: list[File]) -> None:
+        for file in files:
+            self._place(file.path)
+            self.links[file.path] = file
+
+    def take_away(self, path: str) -> None:
+        self._place(path)
+        self.removed.add(path)
+
+    def forget(self, which: Callable[[str], bool]) -> None:
+        """Nothing is to happen to these paths."""
+        for path in [*self.added, *self.links, *self.removed]:
+            if which(path):
+                self._place(path)
+
+    def _place(self, path: str) -> None:
+        self.added.pop(path, None)
+        self.links.pop(path, None)
+        self.removed.discard(path)
+
+
+def read(id: str) -> Draft:
+    """The draft of a dataset on this machine; an empty one when there is none."""
+    try:
+        said = json.loads(_file(id).read_text())
+    except FileNotFoundError:
+        return Draft()
+    return Draft(
+        {row[0]: Source(*row) for row in said["added"]},
+        {row[0]: File(row[0], row[1], row[2], link=row[3]) for row in said["links"]},
+        set(said["removed"]),
+    )
+
+
+@contextmanager
+def changed(id: str) -> Iterator[Draft]:
+    """The draft, for one program at a time, and written at the end if nothing went wrong."""
+    file = _file(id)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        draft = read(id)
+        yield draft
+        if draft.empty:
+            file.unlink(missing_ok=True)
+            return
+        said = {
+            "added": [astuple(source) for source in draft.added.values()],
+            "links": [[f.path, f.size, f.hash, f.link] for f in draft.links.values()],
+            "removed": sorted(draft.removed),
+        }
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(said))
+        os.replace(partial, file)
+
+
+def forget(id: str) -> None:
+    for file in (_file(id), _file(id).with_suffix(".lock")):
+        with contextlib.suppress(OSError):
+            file.unlink()
+
+
+def _file(id: str) -> Path:
+    return settings().home_path / "drafts" / f"{id}.json"

@@ -1,0 +1,215 @@
+"""Files on their way into the store: each is read once, hashed, packed with others, and sent.
+
+What the store has is not sent again: known files of the parents and of the last version, packs and
+parts by their content. As the same files make the same packs, an interrupted upload goes on where
+it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from clearflow.datasets.progress import Progress
+from clearflow.datasets.scan import Source
+from clearflow.errors import Refused
+from clearflow.store import Store
+from clearflow.words.manifest import EMPTY, PACK, SMALL, File, Files, part_size, whole_hash
+
+
+@dataclass
+class Known:
+    """Contents that the store has: where a small file lies, and which objects there are."""
+
+    small: dict[str, File] = field(default_factory=dict)
+    objects: set[str] = field(default_factory=set)
+
+    def add(self, files: Files) -> None:
+        for file in files.values():
+            if file.link:
+                continue
+            if file.packed:
+                self.small[file.hash] = file
+            else:
+                self.objects.update(file.objects)
+
+
+@dataclass
+class Sent:
+    """What came of it: the files with their places, and how many bytes have travelled."""
+
+    files: list[File]
+    bytes: int
+    objects: int
+
+
+async def send(store: Store, sources: Sequence[Source], known: Known, progress: Progress) -> Sent:
+    """Keep files in the store. Raises Refused for one that changes meanwhile."""
+    sending = _Sending(store, known, progress)
+    slices = _slices([s for s in sources if 0 < s.size <= SMALL])
+    parts = [
+        (source, start)
+        for source in sources
+        if source.size > SMALL
+        for start in range(0, source.size, part_size(source.size))
+    ]
+    work: list[Any] = [*parts, *slices]
+    await store.each(work, sending.work)
+    files = [File(s.path, 0, EMPTY, executable=s.executable) for s in sources if s.size == 0]
+    files += sending.small() + sending.large(s for s in sources if s.size > SMALL)
+    return Sent(files, sending.bytes, sending.objects)
+
+
+async def hashes(store: Store, sources: Sequence[Source], progress: Progress) -> list[File]:
+    """What files would be in a dataset, without their places; nothing is sent."""
+
+    def act(source: Source) -> File:
+        step = SMALL if source.size <= SMALL else part_size(source.size)
+        made = []
+        with open(source.file, "rb") as file:
+            while content := file.read(step):
+                made.append(hashlib.sha256(content).hexdigest())
+                progress.done(len(content))
+        hash = whole_hash(made) if made else EMPTY
+        return File(source.path, source.size, hash, executable=source.executable)
+
+    return await store.each(list(sources), act)
+
+
+class _Sending:
+    """One upload, worked on by several threads."""
+
+    def __init__(self, store: Store, known: Known, progress: Progress) -> None:
+        self._store, self._known, self._progress = store, known, progress
+        self.bytes = self.objects = 0
+        self._lock = threading.Lock()
+        self._small: list[File] = []
+        self._parts: dict[tuple[str, int], str] = {}
+        # Small contents that are in some pack of this upload, and files that have the same.
+        self._claimed: set[str] = set()
+        self._packed: dict[str, File] = {}
+        self._twins: list[File] = []
+
+    def work(self, item: Any) -> None:
+        if isinstance(item, tuple):
+            self._part(*item)
+        else:
+            self._slice(item)
+
+    def _slice(self, sources: Sequence[Source]) -> None:
+        """Small files, read and put into one pack."""
+        pack = bytearray()
+        new: list[File] = []
+        for source in sources:
+            content = _read(source.file, source.size)
+            hash = hashlib.sha256(content).hexdigest()
+            file = File(source.path, len(content), hash, (), len(pack), source.executable)
+            if not content:
+                self._small.append(replace(file, offset=0))
+            elif hash in self._known.small:
+                there = self._known.small[hash]
+                self._small.append(replace(file, objects=there.objects, offset=there.offset))
+            elif not self._claim(hash):
+                self._twins.append(file)
+            else:
+                new.append(file)
+                pack += content
+            self._progress.done(source.size)
+        if pack:
+            digest = self._save(bytes(pack))
+            placed = [replace(file, objects=(digest,)) for file in new]
+            self._small += placed
+            self._packed.update((file.hash, file) for file in placed)
+
+    def _claim(self, hash: str) -> bool:
+        with self._lock:
+            if hash in self._claimed:
+                return False
+            self._claimed.add(hash)
+            return True
+
+    def _part(self, source: Source, start: int) -> None:
+        step = part_size(source.size)
+        handle = os.open(source.file, os.O_RDONLY)
+        try:
+            content = _read_all(handle, min(step, source.size - start), start)
+        finally:
+            os.close(handle)
+        digest = hashlib.sha256(content).hexdigest()
+        if digest not in self._known.objects:
+            self._save(content, digest)
+        self._parts[source.path, start] = digest
+        self._progress.done(len(content))
+
+    def _save(self, content: bytes, digest: str | None = None) -> str:
+        digest, sent = self._store.save(content, digest)
+        if sent:
+            with self._lock:
+                self.bytes += len(content)
+                self.objects += 1
+        return digest
+
+    def small(self) -> list[File]:
+        twins = [
+            replace(file, objects=self._packed[file.hash].objects, offset=there.offset)
+            for file in self._twins
+            for there in [self._packed[file.hash]]
+        ]
+        return self._small + twins
+
+    def large(self, sources: Iterable[Source]) -> list[File]:
+        """Raises Refused for one that has changed since it was found."""
+        found = []
+        for source in sources:
+            about = os.stat(source.file)
+            if (about.st_size, about.st_mtime_ns) != (source.size, source.changed):
+                raise Refused(f"{source.file} changes while it is stored")
+            starts = range(0, source.size, part_size(source.size))
+            parts = tuple(self._parts[source.path, start] for start in starts)
+            hash = whole_hash(parts)
+            found.append(File(source.path, source.size, hash, parts, 0, source.executable))
+        return found
+
+
+def _slices(sources: Sequence[Source]) -> list[list[Source]]:
+    """Neighbours that make a pack together; the same for the same files, whoever works."""
+    found: list[list[Source]] = []
+    size = PACK
+    for source in sources:
+        if size + source.size > PACK:
+            found.append([])
+            size = 0
+        found[-1].append(source)
+        size += source.size
+    return found
+
+
+def _read(file: str, size: int) -> bytes:
+    """All of a small file, whatever its size is by now."""
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        content = os.read(handle, size + 1)
+        if len(content) == size:
+            return content
+        rest = b""
+        while more := os.read(handle, SMALL):
+            rest += more
+        content += rest
+    finally:
+        os.close(handle)
+    if len(content) > SMALL:
+        raise Refused(f"{file} changes while it is stored")
+    return content
+
+
+def _read_all(handle: int, size: int, start: int) -> bytes:
+    pieces = []
+    while size > 0 and (piece := os.pread(handle, size, start)):
+        pieces.append(piece)
+        size -= len(piece)
+        start += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
