@@ -80,6 +80,8 @@ def _fork(agent: socket.socket) -> Spare:
 
 def _warm_up(runtimes: Collection[str]) -> None:
     """Import what supervisors and flows need, and keep it shared between all of them."""
+    # All of it stays: to look for garbage among it again and again is a sixth of the work.
+    gc.disable()
     import prefect.flow_engine
     import prefect.flows
     import prefect.main  # noqa: F401
@@ -95,6 +97,7 @@ def _warm_up(runtimes: Collection[str]) -> None:
     gc.collect()
     # Without this the collector would touch, and so copy, every page in every child.
     gc.freeze()
+    gc.enable()
 
 
 def _supervise(inbox: socket.socket) -> NoReturn:
