@@ -49,6 +49,7 @@ class Training:
     agent: str | None = None
     started: datetime | None = None
     seconds: float | None = None
+    ended: datetime | None = None
     reason: str = ""
     accuracy: float | None = None
     lines: int = 0
@@ -62,8 +63,13 @@ class Training:
         self.reason = run.note.text
         accuracy = run.labels.get("clearflow.property.accuracy")
         self.accuracy = float(accuracy) if accuracy is not None else None
+        self.ended = run.ended
         if run.started and run.ended:
             self.seconds = (run.ended - run.started).total_seconds()
+
+    def silent(self, now: datetime) -> bool:
+        """Whether no line will come any more."""
+        return self.ended is not None and (now - self.ended).total_seconds() > 5
 
 
 def run(*, keep: bool, trainings: int, as_json: bool) -> int:
@@ -175,7 +181,7 @@ class Play:
             self.stage.check()
             if time.monotonic() > deadline:
                 raise ClearflowError(f"waited {_PATIENCE:g} s for {what}")
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.4)
 
     async def _look(self, api: Api, show: Show) -> None:
         """What has changed since the last look, shown as it comes."""
@@ -188,7 +194,7 @@ class Play:
                 at = f" ({training.agent})" if training.status in {"starting", "running"} else ""
                 show.line(f"{training.name:<10} {training.status}{at}")
         for training in self.trainings:
-            if training.status == "queued":
+            if training.status == "queued" or training.silent(api.clock.now()):
                 continue
             async for line in logs.read(api, [training.id], skip=training.lines):
                 training.lines += 1

@@ -13,7 +13,7 @@ from tests.support.server import PrefectServer
 
 
 @pytest.fixture
-def site(
+def own_site(
     server: PrefectServer, prefect_env: dict[str, str], tmp_path: Path, unique: Callable[[str], str]
 ) -> Iterator[Site]:
     """A pool of this test's own on the shared server."""
@@ -22,10 +22,22 @@ def site(
 
 
 @pytest.fixture
-async def ask(site: Site) -> AsyncIterator[Client]:
-    """A client of `site`."""
-    async with client(site) as asking:
+async def own_ask(own_site: Site) -> AsyncIterator[Client]:
+    """A client of `own_site`."""
+    async with client(own_site) as asking:
         yield asking
+
+
+@pytest.fixture
+def site(own_site: Site) -> Site:
+    """The test's own, but in modules that have their tests share one, and its agent."""
+    return own_site
+
+
+@pytest.fixture
+async def ask(own_ask: Client) -> Client:
+    """A client of `site`."""
+    return own_ask
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from tests.integration.test_task_api import (
     start,
     task_of,
 )
-from tests.support.agents import LOSING, QUICK, client, opened
+from tests.support.agents import LOSING, QUICK, AgentProcess, Client, Site, client, opened
 from tests.support.git import Laptop
 from tests.support.waiting import wait_until_async
 
@@ -122,6 +122,17 @@ def check_listed(site, task: str) -> None:
     assert {a["name"] for a in known["artifacts"]} == {"numbers", "pickled", "code"}
 
 
+@pytest.fixture
+def site(shared_site: Site, shared_agent: AgentProcess) -> Site:
+    """All share a pool and the agent of its queue `q`."""
+    return shared_site
+
+
+@pytest.fixture
+async def ask(shared: Client) -> Client:
+    return shared
+
+
 async def test_results_of_a_program_here(site, ask, laptop):
     task, out, _ = run(site, laptop, TRAINING)
     assert out == "said aloud\n"
@@ -129,7 +140,6 @@ async def test_results_of_a_program_here(site, ask, laptop):
 
 
 async def test_results_of_a_task_on_an_agent(site, ask, laptop):
-    site.agent("q")
     code = TRAINING + READS_ITSELF
     (laptop.root / "train.py").write_text(code)
     task = sent(site, laptop, "results")
@@ -192,7 +202,6 @@ async def any_curve(ask, run_id: str) -> bool:
 
 
 async def test_a_task_that_goes_elsewhere_takes_its_results_along(site, ask, laptop):
-    site.agent("q")
     script = """
 from clearflow import Task
 task = Task.init("Digits", "moves")
@@ -218,7 +227,6 @@ if not there:
 
 
 async def test_other_processes_and_other_programs_report_to_a_task(site, ask, laptop):
-    site.agent("q")
     script = """
 import multiprocessing
 from clearflow import Task
@@ -247,7 +255,6 @@ if __name__ == "__main__":
 
 
 async def test_results_under_an_older_python(site, ask, laptop):
-    site.agent("q")
     header = '# /// script\n# requires-python = "==3.9.*"\n# ///\n'
     code = header + TRAINING + READS_ITSELF
     (laptop.root / "train.py").write_text(code)
@@ -257,9 +264,9 @@ async def test_results_under_an_older_python(site, ask, laptop):
 
 
 async def test_an_attempt_that_starts_again_replaces_what_the_lost_one_reported(
-    site, ask, tmp_path: Path, laptop: Laptop
+    own_site, own_ask, tmp_path: Path, laptop: Laptop
 ):
-    agent = site.agent("q", env=LOSING)
+    agent = own_site.agent("q", env=LOSING)
     script = f"""
 import time
 from pathlib import Path
@@ -275,20 +282,20 @@ while first:
     time.sleep(1)
 """
     (laptop.root / "train.py").write_text(script)
-    task = sent(site, laptop, "again")
-    run_id = (await ask.run(task)).id
+    task = sent(own_site, laptop, "again")
+    run_id = (await own_ask.run(task)).id
 
     async def curve():
-        return (await results.curves(ask.api, run_id)).get(("loss", "x"))
+        return (await results.curves(own_ask.api, run_id)).get(("loss", "x"))
 
     await wait_until_async(curve, 60, what="its scalars")
     (supervisor,) = agent.processes("cf-supervisor")
     supervisor.kill()
-    ended = await ask.ended(task, timeout=100)
-    assert ended.status(ask.api.clock.now()) == "completed", await ask.report(task)
+    ended = await own_ask.ended(task, timeout=100)
+    assert ended.status(own_ask.api.clock.now()) == "completed", await own_ask.report(task)
     found = await curve()
     assert (found.iterations, found.values) == ([0, 1, 2, 3, 4], [2.0] * 5)
-    markdown = [a async for a in artifacts.of(ask.api, ended.id, artifacts.MARKDOWN)]
+    markdown = [a async for a in artifacts.of(own_ask.api, ended.id, artifacts.MARKDOWN)]
     assert sorted(a.about["title"] for a in markdown) == ["loss", "\ufffd \ufffd"]
 
 
@@ -330,7 +337,6 @@ print("libraries", *same, task.artifacts["image"].get().getpixel((1, 1)), flush=
 
 @pytest.mark.timeout(240)
 async def test_results_of_the_libraries_that_a_program_imports(site, ask, laptop):
-    site.agent("q")
     (laptop.root / "train.py").write_text(LIBRARIES)
     task = sent(site, laptop, "libraries")
     ended = await ask.ended(task, timeout=200)

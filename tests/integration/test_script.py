@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from clearflow._prefect import claims, pools
+from tests.support.agents import AgentProcess, Client, Site
 from tests.support.git import Laptop, git
 
 HELPER = "def half(x):\n    return x / 2\n"
@@ -24,6 +25,17 @@ print("prefect", sorted(k for k in os.environ if k.startswith("PREFECT")))
 print("task", os.environ["CLEARFLOW_TASK_ID"])
 sys.exit(int(os.environ.get("CODE", "0")))
 """
+
+
+@pytest.fixture
+def site(shared_site: Site, shared_agent: AgentProcess) -> Site:
+    """All share a pool and the agent of its queue `q`."""
+    return shared_site
+
+
+@pytest.fixture
+async def ask(shared: Client) -> Client:
+    return shared
 
 
 @pytest.fixture
@@ -62,7 +74,6 @@ async def lines(ask, run_id: str) -> list[str]:
 
 
 async def test_a_script_with_uncommitted_changes_runs_elsewhere(site, ask, project):
-    site.agent("q")
     done = run(site, project, "train.py", "--queue", "q", "--", "--lr", "0.1", "two words")
     task = queued(done)
     assert "kB to send, the rest from git://" in done.stderr
@@ -85,9 +96,9 @@ def project_name(project: Path) -> str:
     return git(project, "remote", "get-url", "origin").rpartition("/")[2].removesuffix(".git")
 
 
-async def test_the_servers_key_is_nowhere_in_a_task(site, ask, project, tmp_path):
+async def test_the_servers_key_is_nowhere_in_a_task(own_site, own_ask, project, tmp_path):
     canary = "canary-0123456789abcdef"
-    site.agent("q", env={"PREFECT_API_KEY": canary})
+    own_site.agent("q", env={"PREFECT_API_KEY": canary})
     (project / "train.py").write_text(
         "import os, sys, time\n"
         "from clearflow import Task\n"
@@ -95,14 +106,14 @@ async def test_the_servers_key_is_nowhere_in_a_task(site, ask, project, tmp_path
         "while not os.path.exists(sys.argv[1]):\n    time.sleep(0.05)\n"
     )
     go = tmp_path / "go"
-    task = queued(run(site, project, "train.py", "--queue", "q", "--", str(go)))
-    printed = await ask.until_printed(task, "CLEARFLOW_TASK_ID")
+    task = queued(run(own_site, project, "train.py", "--queue", "q", "--", str(go)))
+    printed = await own_ask.until_printed(task, "CLEARFLOW_TASK_ID")
     child = _process_of(str(go))
-    places = [child / "environ", child / "cmdline", *_all_below(site.folder / "home")]
+    places = [child / "environ", child / "cmdline", *_all_below(own_site.folder / "home")]
     assert canary not in "".join(map(_text, places))
     assert canary not in "".join(printed)
     go.touch()
-    assert (await ask.ended(task)).state.type == "COMPLETED"
+    assert (await own_ask.ended(task)).state.type == "COMPLETED"
 
 
 def _process_of(word: str) -> Path:
@@ -123,7 +134,6 @@ def _text(file: Path) -> str:
 
 
 async def test_it_starts_in_the_folder_the_user_stands_in(site, ask, project):
-    site.agent("q")
     (project / "data/look.py").write_text("print(open('numbers.txt').read().strip())\n")
     task = queued(run(site, project / "data", "look.py", "--queue", "q"))
     assert (await ask.ended(task)).state.type == "COMPLETED", await ask.report(task)
@@ -131,7 +141,6 @@ async def test_it_starts_in_the_folder_the_user_stands_in(site, ask, project):
 
 
 async def test_a_script_outside_any_repository_brings_what_it_imports(site, ask, tmp_path):
-    site.agent("q")
     folder = tmp_path / "scratch"
     folder.mkdir()
     (folder / "other.py").write_text("VALUE = 7\n")
@@ -146,7 +155,6 @@ async def test_a_script_outside_any_repository_brings_what_it_imports(site, ask,
 
 async def test_packages_of_the_project_are_installed(site, ask, project):
     """With an old pydantic, that Prefect could not live with."""
-    site.agent("q")
     (project / "requirements.txt").write_text("pydantic<2\n")
     (project / "old.py").write_text("import pydantic\nprint(pydantic.VERSION.split('.')[0])\n")
     done = run(site, project, "old.py", "--queue", "q")
@@ -157,17 +165,16 @@ async def test_packages_of_the_project_are_installed(site, ask, project):
     assert "1" in await lines(ask, task)
 
 
-async def test_arguments_can_be_changed_while_it_waits(site, ask, project):
-    await pools.ensure_queue(ask.api, site.pool, "q")
-    task = queued(run(site, project, "train.py", "--queue", "q", "--", "before"))
-    await ask.api.patch(f"/flow_runs/{task}", {"parameters": {"arguments": ["after"]}})
-    site.agent("q")
-    await ask.ended(task)
-    assert "arguments ['after']" in await lines(ask, task)
+async def test_arguments_can_be_changed_while_it_waits(own_site, own_ask, project):
+    await pools.ensure_queue(own_ask.api, own_site.pool, "q")
+    task = queued(run(own_site, project, "train.py", "--queue", "q", "--", "before"))
+    await own_ask.api.patch(f"/flow_runs/{task}", {"parameters": {"arguments": ["after"]}})
+    own_site.agent("q")
+    await own_ask.ended(task)
+    assert "arguments ['after']" in await lines(own_ask, task)
 
 
 async def test_it_fails_with_its_exit_code(site, ask, project):
-    site.agent("q")
     (project / "ends.py").write_text("raise SystemExit(7)\n")
     task = queued(run(site, project, "ends.py", "--queue", "q"))
     ended = await ask.ended(task)
@@ -175,7 +182,6 @@ async def test_it_fails_with_its_exit_code(site, ask, project):
 
 
 async def test_an_abort_ends_it(site, ask, project):
-    site.agent("q")
     (project / "waits.py").write_text("import time\nprint('here')\ntime.sleep(600)\n")
     task = queued(run(site, project, "waits.py", "--queue", "q"))
     await ask.until_printed(task, "here")
@@ -184,8 +190,8 @@ async def test_an_abort_ends_it(site, ask, project):
     assert (ended.state.type, ended.note.by) == ("CANCELLED", "ada")
 
 
-async def test_a_lost_script_starts_again(site, ask, project, tmp_path):
-    agent = site.agent("q")
+async def test_a_lost_script_starts_again(own_site, own_ask, project, tmp_path):
+    agent = own_site.agent("q")
     (project / "once.py").write_text(
         "import pathlib, sys, time\n"
         "mark = pathlib.Path(sys.argv[1])\n"
@@ -194,11 +200,11 @@ async def test_a_lost_script_starts_again(site, ask, project, tmp_path):
         "print('here')\n"
         "time.sleep(0 if again else 600)\n"
     )
-    task = queued(run(site, project, "once.py", "--queue", "q", "--", str(tmp_path / "mark")))
-    await ask.until_printed(task, "here")
+    task = queued(run(own_site, project, "once.py", "--queue", "q", "--", str(tmp_path / "mark")))
+    await own_ask.until_printed(task, "here")
     (supervisor,) = agent.processes("cf-supervisor")
     supervisor.kill()
-    ended = await ask.ended(task)
+    ended = await own_ask.ended(task)
     assert (ended.state.type, ended.note.attempt) == ("COMPLETED", 2)
 
 
@@ -243,7 +249,6 @@ UNKIND = {
 
 
 async def test_scripts_that_are_unkind_to_their_folder_or_themselves(site, ask, project):
-    site.agent("q", slots=2)
     for number, program in enumerate(UNKIND):
         (project / f"unkind{number}.py").write_text(f"{program}\n")
     (project / "kind.py").write_text("print(open('train.py').read()[:20].strip())\n")
@@ -283,7 +288,6 @@ async def test_any_state_of_a_repository_is_taken_as_it_is(site, ask, project, s
         gone = "160000,0123456789012345678901234567890123456789,data/s"
         git(project, "update-index", "--add", "--cacheinfo", gone)
         git(project, "commit", "-qm", "a submodule that nobody has checked out")
-    site.agent("q")
     task = queued(run(site, project, "train.py", "--queue", "q"))
     assert (await ask.ended(task)).state.type == "COMPLETED", await ask.report(task)
     found = (await lines(ask, task))[-1]

@@ -15,7 +15,7 @@ import pytest
 
 from clearflow._prefect import pools, runs
 from tests.support import apart
-from tests.support.agents import LOSING, QUICK, AgentProcess
+from tests.support.agents import LOSING, QUICK, AgentProcess, Client, Site
 from tests.support.git import Laptop, git
 from tests.support.waiting import wait_until_async
 
@@ -118,6 +118,17 @@ main()
 
 
 @pytest.fixture
+def site(shared_site: Site, shared_agent: AgentProcess) -> Site:
+    """All share a pool and the agent of its queue `q`."""
+    return shared_site
+
+
+@pytest.fixture
+async def ask(shared: Client) -> Client:
+    return shared
+
+
+@pytest.fixture
 def laptop(remotes: tuple[Path, str], tmp_path: Path) -> Laptop:
     """A working copy whose first commit is pushed."""
     made = Laptop(tmp_path, *remotes)
@@ -201,45 +212,45 @@ async def lines(ask, task: str) -> list[str]:
     return await ask.console(task, "console")
 
 
-async def test_the_first_line_sends_the_rest_of_the_script_away(site, ask, laptop):
-    await pools.create_queue(ask.api, site.pool, "q")
-    task, out, err = run(site, laptop, FIRST_LINE)
+async def test_the_first_line_sends_the_rest_of_the_script_away(own_site, own_ask, laptop):
+    await pools.create_queue(own_ask.api, own_site.pool, "q")
+    task, out, err = run(own_site, laptop, FIRST_LINE)
     shutil.rmtree(laptop.root)  # the agent shares nothing with it but the server
-    agent_elsewhere(site, laptop)
+    agent_elsewhere(own_site, laptop)
     assert out == "before True\n"
     assert f"clearflow: task {task} waits in q: http" in err
-    ended = await ask.ended(task)
-    assert ended.state.type == "COMPLETED", await ask.report(task)
-    assert await lines(ask, task) == ["before True", "before False", "trained 42 first line True"]
+    ended = await own_ask.ended(task)
+    assert ended.state.type == "COMPLETED", await own_ask.report(task)
+    said = ["before True", "before False", "trained 42 first line True"]
+    assert await lines(own_ask, task) == said
     assert (ended.task_id, ended.project, ended.name) == (task, "Digits", "first line")
     assert "film" in ended.tags
     assert "clearflow:here" not in ended.tags
 
 
-async def test_in_the_middle_of_a_loop_the_script_starts_again_there(site, ask, laptop):
-    await pools.create_queue(ask.api, site.pool, "q")
-    task, out, _ = run(site, laptop, MIDDLE)
-    agent_elsewhere(site, laptop)
+async def test_in_the_middle_of_a_loop_the_script_starts_again_there(own_site, own_ask, laptop):
+    await pools.create_queue(own_ask.api, own_site.pool, "q")
+    task, out, _ = run(own_site, laptop, MIDDLE)
+    agent_elsewhere(own_site, laptop)
     assert out == "epoch 0 here 0.5\n"
-    ended = await ask.ended(task)
-    assert ended.state.type == "COMPLETED", await ask.report(task)
+    ended = await own_ask.ended(task)
+    assert ended.state.type == "COMPLETED", await own_ask.report(task)
     there = ["epoch 0 there 0.5", "epoch 1 there 0.25", "epoch 2 there 0.125"]
-    assert await lines(ask, task) == ["epoch 0 here 0.5", *there]
+    assert await lines(own_ask, task) == ["epoch 0 here 0.5", *there]
     assert ended.parameters["General"] == {"lr": 0.5, "model": {"depth": 3}}
 
 
-async def test_never_locally(site, ask, laptop):
-    await pools.create_queue(ask.api, site.pool, "q")
+async def test_never_locally(own_site, own_ask, laptop):
+    await pools.create_queue(own_ask.api, own_site.pool, "q")
     (laptop.root / "train.py").write_text(FIRST_LINE)
-    task = sent(site, laptop, "far")
-    agent_elsewhere(site, laptop)
-    assert (await ask.ended(task)).state.type == "COMPLETED", await ask.report(task)
-    assert await lines(ask, task) == ["before False", "trained 42 far True"]
+    task = sent(own_site, laptop, "far")
+    agent_elsewhere(own_site, laptop)
+    assert (await own_ask.ended(task)).state.type == "COMPLETED", await own_ask.report(task)
+    assert await lines(own_ask, task) == ["before False", "trained 42 far True"]
 
 
 async def changed_clone(site, ask, laptop, script, changes, *words):
     """Run a script here, clone it, change parameters, and have an agent run the clone."""
-    site.agent("q")
     task, out, err = run(site, laptop, script, *words)
     assert (await ask.ended(task)).state.type == "COMPLETED", err
     code = (
@@ -287,7 +298,6 @@ async def test_a_changed_clone_of_a_click_script(site, ask, laptop):
 
 async def test_a_task_under_an_older_python(site, ask, laptop):
     header = '# /// script\n# requires-python = "==3.9.*"\n# ///\n'
-    site.agent("q")
     (laptop.root / "train.py").write_text(header + OLDER)
     task = sent(site, laptop, "old")
     assert (await ask.ended(task, timeout=100)).state.type == "COMPLETED", await ask.report(task)
@@ -314,15 +324,15 @@ async def test_how_a_program_ends_here(site, ask, laptop, last, status, why):
     assert (await lines(ask, task_of(err)))[0] == "x"
 
 
-async def test_a_laptop_that_dies_is_noticed(site, ask, laptop):
-    site.agent("q", env=LOSING)
+async def test_a_laptop_that_dies_is_noticed(own_site, own_ask, laptop):
+    own_site.agent("q", env=LOSING)
     script = "from clearflow import Task\nTask.init('Digits', 'dies')\nimport time\ntime.sleep(600)"
-    process = start(site, laptop, script, **LOSING)
-    seen = await wait_until_async(lambda: begun(ask, "dies"), 60, what="the task")
+    process = start(own_site, laptop, script, **LOSING)
+    seen = await wait_until_async(lambda: begun(own_ask, "dies"), 60, what="the task")
     for pid in (companion_of(process.pid), process.pid):
         os.kill(pid, signal.SIGKILL)
     process.communicate()
-    ended = await ask.ended(seen.task_id, timeout=60)
+    ended = await own_ask.ended(seen.task_id, timeout=60)
     assert ended.state.type == "CRASHED"
     assert "nothing was heard of" in ended.note.text
 
@@ -368,7 +378,6 @@ def command(site, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 async def test_a_draft_of_a_script_is_made_changed_and_queued_by_commands(site, ask, laptop):
-    site.agent("q")
     script = laptop.root / "train.py"
     script.write_text(ARGPARSE)
     made = command(site, "task", "create", str(script), "--name", "drafted", "--", "--lr", "3")
@@ -403,7 +412,6 @@ def test_what_cannot_be_cloned_changed_or_made_is_told_in_one_line(site, words, 
 
 
 async def test_a_task_is_created_from_a_repository(site, ask, laptop):
-    site.agent("q")
     laptop.write("inner/far.py", b"import sys\nprint('far', sys.argv[1:])\n")
     laptop.save()
     laptop.push()
