@@ -30,21 +30,21 @@ def told(outcome: Outcome) -> str:
 
 
 async def test_nothing_is_lost_doubled_or_left_over(folder: Path) -> None:
-    outcome = await driver.chaos(Plan(seed=1, tasks=30, minutes=0.75), folder)
+    outcome = await driver.chaos(Plan(seed=1, tasks=20, agents=3, minutes=0.5), folder)
 
     assert not outcome.violations, told(outcome)
     assert outcome.faults.total() > 10, told(outcome)
 
 
 async def test_no_script_is_lost_doubled_or_left_over(folder: Path) -> None:
-    outcome = await driver.chaos(Plan(seed=5, tasks=30, minutes=0.75, scripts=True), folder)
+    outcome = await driver.chaos(Plan(seed=5, tasks=20, agents=3, minutes=0.5, scripts=True), folder)
 
     assert not outcome.violations, told(outcome)
     assert outcome.faults.total() > 10, told(outcome)
 
 
 async def test_no_container_is_lost_doubled_or_left_over(folder: Path) -> None:
-    plan = Plan(seed=6, tasks=24, minutes=0.75, scripts=True, docker=True)
+    plan = Plan(seed=6, tasks=16, agents=3, minutes=0.5, scripts=True, docker=True)
     # An Engine of its own and not the fixture's: with the mark `docker` it would run twice.
     with DockerEngine() as engine:
         engine.make_image()
@@ -59,14 +59,14 @@ async def test_nothing_is_lost_doubled_or_left_over_on_postgres(folder: Path) ->
     # A cluster of its own and not the fixture's: with the mark `postgres` it would run twice.
     with PostgresServer() as cluster:
         url = cluster.create_database("chaos")
-        outcome = await driver.chaos(Plan(seed=2, tasks=40, minutes=0.75), folder, url)
+        outcome = await driver.chaos(Plan(seed=2, tasks=24, agents=3, minutes=0.5), folder, url)
 
     assert not outcome.violations, told(outcome)
     assert outcome.faults.total() > 10, told(outcome)
 
 
 async def test_exclusive_tasks_do_not_overlap_while_their_machine_is_cut_off(folder: Path) -> None:
-    plan = Plan(seed=3, tasks=12, exclusive=True, minutes=0.75)
+    plan = Plan(seed=3, tasks=12, exclusive=True, agents=3, minutes=0.6)
 
     outcome = await driver.chaos(plan, folder)
 
