@@ -88,15 +88,17 @@ class Heart:
         return time.monotonic() >= self._no_sweep_before
 
     async def keep_sweeping(self) -> None:
-        """Look for lost tasks while others have tasks: a few agents often, the rest seldom."""
-        seldom = 6
-        turn = 0
+        """Look for lost tasks while others have tasks: a few agents often, the rest seldom.
+
+        The more there are, the more seldom each: all together as often as a few dozen.
+        """
+        turn = random.randrange(1000)
         while True:
             every = min(settings().heartbeat, settings().silence / 3)
             await asyncio.sleep(every * random.uniform(0.8, 1.2))
             turn += 1
             often = choose.sweeps_often(self._name, self._pool, self.online)
-            if not often and turn % seldom:
+            if not often and turn % max(6, len(self.online) // 4):
                 continue
             with contextlib.suppress(ClearflowError):
                 if self.unnamed:

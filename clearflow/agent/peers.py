@@ -17,6 +17,9 @@ from clearflow.errors import ClearflowError
 from clearflow.words.names import slug
 
 CAME, LEFT = "clearflow.agent.came", "clearflow.agent.left"
+MANY = 32
+"""With so many peers nobody is told: everybody would hear of everybody, and of 200 that know only
+those that came before them no more than ln(200/32) + 1 times the first few ask."""
 
 
 class Peers:
@@ -49,7 +52,9 @@ class Peers:
             self._queues[name] = tuple(event.payload.get("queues") or ())
 
     async def tell(self, what: str, pool_id: str, queues: Collection[str]) -> None:
-        """Tell the others that this agent has come, or leaves."""
+        """Tell the others that this agent has come, or leaves, unless there are many."""
+        if len(self._queues) >= MANY:
+            return
         with contextlib.suppress(ClearflowError):
             await events.emit(
                 self._api,

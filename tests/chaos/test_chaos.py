@@ -37,7 +37,8 @@ async def test_nothing_is_lost_doubled_or_left_over(folder: Path) -> None:
 
 
 async def test_no_script_is_lost_doubled_or_left_over(folder: Path) -> None:
-    outcome = await driver.chaos(Plan(seed=5, tasks=20, agents=3, minutes=0.5, scripts=True), folder)
+    plan = Plan(seed=5, tasks=20, agents=3, minutes=0.5, scripts=True)
+    outcome = await driver.chaos(plan, folder)
 
     assert not outcome.violations, told(outcome)
     assert outcome.faults.total() > 10, told(outcome)
