@@ -220,8 +220,10 @@ async def test_a_lost_script_starts_again(own_site, own_ask, project, tmp_path):
         (["large.py", "--queue", "q"], 5, "the largest new file is weights.bin (20.0 MB)"),
     ],
 )
-async def test_bad_input_is_told_before_anything_is_queued(site, ask, project, words, code, said):
-    await pools.ensure_queue(ask.api, site.pool, "q")
+async def test_bad_input_is_told_before_anything_is_queued(
+    own_site, own_ask, project, words, code, said
+):
+    await pools.ensure_queue(own_ask.api, own_site.pool, "q")
     (project / "secret.py").write_text("")
     if words[0] == "secret.py":
         (project / ".env").write_text("TOKEN=1")
@@ -231,11 +233,13 @@ async def test_bad_input_is_told_before_anything_is_queued(site, ask, project, w
             with (project / "weights.bin").open("wb") as weights:
                 weights.write(os.urandom(20_000_000))
                 weights.truncate(size)
-    done = run(site, project, *words)
+    done = run(own_site, project, *words)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    found = await ask.api.post("/flow_runs/count", {"work_pools": {"name": {"any_": [site.pool]}}})
+    found = await own_ask.api.post(
+        "/flow_runs/count", {"work_pools": {"name": {"any_": [own_site.pool]}}}
+    )
     assert found == 0
 
 
