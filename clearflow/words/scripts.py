@@ -15,7 +15,7 @@ NOTEBOOK = "clearflow.client.notebook"  # what runs notebooks
 ARGUMENTS = "arguments"  # the run's parameter, which can be edited until the script starts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PartSent:
     """One repository of a snapshot.
 
@@ -30,7 +30,7 @@ class PartSent:
     stored: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Script:
     """A program in a working copy: its file and the folder it runs in, below the root.
 
