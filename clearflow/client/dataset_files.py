@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from clearflow.client import door
 from clearflow.client.task import Task
 from clearflow.client.watching import watched
 from clearflow.errors import Refused
+from clearflow.words.environ import PATHS
 
 if TYPE_CHECKING:
     Words = str | Sequence[str] | None
@@ -133,7 +135,7 @@ class DatasetFiles:
         those: paths, folders, wildcards. Raises Refused for a draft.
         """
         asked: dict[str, Any] = {"part": part, "parts": num_parts, "only": files and list(files)}
-        return str(watched("fetched", "dataset.local", id=self.id, **asked))
+        return _inside(watched("fetched", "dataset.local", id=self.id, **asked))
 
     def get_mutable_local_copy(
         self,
@@ -147,7 +149,7 @@ class DatasetFiles:
         """A copy in a folder of one's own. Raises Refused if that is not empty."""
         asked: dict[str, Any] = {"target": _absolute(target_folder), "overwrite": overwrite}
         asked.update(part=part, parts=num_parts)
-        return str(watched("fetched", "dataset.mutable", id=self.id, **asked))
+        return _inside(watched("fetched", "dataset.mutable", id=self.id, **asked))
 
     def list_files(
         self,
@@ -212,4 +214,26 @@ def _several(paths: Place | Sequence[Place]) -> list[Place]:
 
 
 def _absolute(path: Place) -> str:
-    return os.path.abspath(os.path.expanduser(os.fspath(path)))
+    """Where that is to whoever moves the files: the supervisor of a container is outside of it."""
+    own = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    inner = _outside()
+    for inside, outside in inner.items():
+        if own == inside or own.startswith(inside + "/"):
+            return outside + own[len(inside) :]
+    if inner:
+        raise Refused(
+            f"{own} is inside of the container alone", hint="files below the working folder are not"
+        )
+    return own
+
+
+def _inside(path: str) -> str:
+    """Where that is to this program."""
+    for inside, outside in _outside().items():
+        if path.startswith(outside + "/"):
+            return inside + path[len(outside) :]
+    return path
+
+
+def _outside() -> dict[str, str]:
+    return dict(json.loads(os.environ.get(PATHS) or "{}"))

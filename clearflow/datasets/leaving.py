@@ -35,17 +35,25 @@ async def delete(shelf: Shelf, id: str, *, force: bool = False) -> Entry:
             raise Refused(
                 f"the dataset {entry.title} is published", hint="force deletes it all the same"
             )
-    mine = await _objects(shelf, entry)
+    mine = await _all_objects(shelf, entry)
     after = await registry.change(entry.id, entries.DELETED)
     needed: set[str] = set()
     for each in others:
-        for id in await shelf.graph(each):
-            needed |= await _objects(shelf, await registry.get(id))
+        needed |= await _all_objects(shelf, each)
     needed |= await _of_models(shelf)
     await registry.store.delete(mine - needed)
     drafts.forget(entry.id)
     copies.forget(entry.id)
     return after
+
+
+async def _all_objects(shelf: Shelf, entry: Entry) -> set[str]:
+    """What a dataset needs: also of those it comes from, which may have been deleted by force."""
+    registry = await shelf.registry()
+    found = set()
+    for id in await shelf.graph(entry):
+        found |= await _objects(shelf, await registry.get(id))
+    return found
 
 
 async def _objects(shelf: Shelf, entry: Entry) -> set[str]:

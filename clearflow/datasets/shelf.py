@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clearflow import stores
@@ -99,7 +98,7 @@ class Shelf:
         """The latest that fits, by the truth in the store. Raises NotFound and Refused."""
         if wanted.id is not None:
             entry = await self.get(wanted.id)
-            if not wanted.fits(entry):
+            if not replace(wanted, id=entry.id).fits(entry):
                 raise NotFound(f"there is no {wanted.words()}: {entry.title} does not fit")
             return entry
         if not wanted.name:
@@ -136,11 +135,11 @@ class Shelf:
 
     async def _missing(self, wanted: Wanted, others: Sequence[Entry]) -> ClearflowError:
         """Why there is none that fits; another machine may have it."""
+        home = (await self.registry()).home
         for entry in await index.listed(self.api, DATASET):
-            if wanted.fits(entry) and entry.host and entry.host != socket.gethostname():
+            if wanted.fits(entry) and entry.host and entry.host != home:
                 return Refused(
-                    f"the dataset {entry.title} is kept in a folder of {entry.host}, which this"
-                    " machine does not reach",
+                    f"the dataset {entry.title} is kept in {entry.host}, and not in the store here",
                     hint="`clearflow store set URL` names a store that all machines reach",
                 )
         there = ", ".join(e.version for e in others[:5] if e.version)

@@ -39,6 +39,11 @@ class Registry:
         self._api, self.store, self.kind = api, store, kind
         self._by, self._task = by, task
 
+    @property
+    def home(self) -> str:
+        """Whose folder the store is, as HOST:FOLDER; empty for one that all machines share."""
+        return "" if self.store.place.shared else f"{socket.gethostname()}:{self.store.url}"
+
     # -- finding -------------------------------------------------------------------------------
 
     async def get(self, id: str) -> Entry:
@@ -106,14 +111,13 @@ class Registry:
             raise Usage(f"a {self.kind} needs a name and a project")
         id = uuid4().hex
         number = await self._take(project, name, version, id)
-        host = "" if self.store.place.shared else socket.gethostname()
         fields = {
             "name": name,
             "project": project,
             "version": number,
             "tags": _unique(tags),
             "parents": list(parents),
-            "host": host,
+            "host": self.home,
             "about": dict(about or {}),
         }
         record = Record(entries.CREATED, _iso(self._api.clock.now()), self._by, self._task, fields)
@@ -228,12 +232,11 @@ class Registry:
     async def reindex(self) -> int:
         """Make all that Prefect has of the entries anew; how many there are.
 
-        What was kept by another machine for itself stays as it is.
+        What is kept in a folder that some machine has for itself stays as it is, if it is not this.
         """
         there = {each.id: each for each in await self.all()}
         for entry in await index.listed(self._api, self.kind):
-            ours = not entry.host or entry.host == socket.gethostname()
-            if ours and entry.id not in there:
+            if entry.host == self.home and entry.id not in there:
                 await index.hide(self._api, entry)
                 await index.give_back(self._api, entry)
         for entry in entries.latest_first(there.values())[::-1]:

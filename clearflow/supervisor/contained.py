@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,10 +29,11 @@ from clearflow.supervisor.in_image import PYTHONS, InImage, in_thread, pythons_f
 from clearflow.supervisor.runtime import Task
 from clearflow.words import containers
 from clearflow.words.containers import ROOM, Options, Policy
-from clearflow.words.environ import SOCKET, TASK
+from clearflow.words.environ import PATHS, SOCKET, TASK
 from clearflow.words.scripts import Script
 
 CODE, ENVIRONMENT, LIBRARY = f"{ROOM}/code", f"{ROOM}/environment", f"{ROOM}/library"
+DATASETS = f"{ROOM}/datasets"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -141,6 +143,7 @@ class InContainer:
             mount(folder / container.SOCKET, f"{ROOM}/{container.SOCKET}"),
             mount(shim.package(), f"{LIBRARY}/clearflow"),
             mount(str(tether.__file__), f"{ROOM}/tether.py"),
+            mount(self._datasets(), DATASETS),
         ]
         if environment is not None:
             mounts.append(mount(environment, ENVIRONMENT))
@@ -197,4 +200,16 @@ class InContainer:
             process.CLAIM: self._job.token,
             TASK: self._job.task_id,
             SOCKET: f"{ROOM}/t",
+            PATHS: json.dumps(self._outside()),
         }
+
+    def _outside(self) -> dict[str, str]:
+        """What the folders of the container are to the supervisor, which moves datasets."""
+        return {CODE: str(self._task.rundir.path / "code"), DATASETS: str(self._datasets())}
+
+    @staticmethod
+    def _datasets() -> Path:
+        """The copies of datasets that the tasks of this machine share."""
+        folder = settings().home_path / "datasets"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder

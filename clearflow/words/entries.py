@@ -61,8 +61,8 @@ class Entry:
     """One version of a dataset, or one model.
 
     `status` is created, finalized or published; `task` is the one that made it; `about` is what
-    is known beside that, which depends on the kind. `host` is whose folder it lies in where nobody
-    has named a store.
+    is known beside that, which depends on the kind. `host` is the folder it lies in, as
+    HOST:FOLDER, where nobody has named a store.
     """
 
     kind: str

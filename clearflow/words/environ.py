@@ -5,3 +5,6 @@ TASK = "CLEARFLOW_TASK_ID"
 
 SOCKET = "CLEARFLOW_TASK_SOCKET"
 """Where its supervisor listens; there is none in a program that no agent runs."""
+
+PATHS = "CLEARFLOW_PATHS"
+"""What folders of a task's container are outside of it, as JSON."""
