@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import (
     client,
+    datasets,
     docker_start,
     environment,
     herd,
@@ -42,6 +43,7 @@ FULL: dict[str, Callable[[], Report]] = {
     "docker_start": docker_start.run,
     "pipelines": pipelines.run,
     "schedules": schedules.run,
+    "datasets": datasets.run,
 }
 QUICK: dict[str, Callable[[], Report]] = {
     "start_latency": lambda: start_latency.run(5),
@@ -58,6 +60,7 @@ QUICK: dict[str, Callable[[], Report]] = {
     "docker_start": lambda: docker_start.run(5),
     "pipelines": lambda: pipelines.run(5),
     "schedules": lambda: schedules.run(50, 10),
+    "datasets": lambda: datasets.run(1, 2000, 256),
 }
 
 

@@ -26,6 +26,18 @@ class Progress:
         return self._done
 
 
+class Rooms(threading.local):
+    """Memory of each thread, used again: new memory for each part takes as long as its hash."""
+
+    def __init__(self) -> None:
+        self._room = bytearray()
+
+    def of(self, size: int) -> memoryview:
+        if len(self._room) < size:
+            self._room = bytearray(size)
+        return memoryview(self._room)[:size]
+
+
 _watched: dict[str, Progress] = {}
 
 

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from clearflow.datasets.progress import Progress
+from clearflow.datasets.progress import Progress, Rooms
 from clearflow.datasets.scan import Source
 from clearflow.errors import Refused
-from clearflow.store import Store
+from clearflow.store import Content, Store
 from clearflow.words.manifest import EMPTY, PACK, SMALL, File, Files, part_size, whole_hash
 
 
@@ -86,7 +86,7 @@ class _Sending:
     def __init__(self, store: Store, known: Known, progress: Progress) -> None:
         self._store, self._known, self._progress = store, known, progress
         self.bytes = self.objects = 0
-        self._lock = threading.Lock()
+        self._lock, self._rooms = threading.Lock(), Rooms()
         self._small: list[File] = []
         self._parts: dict[tuple[str, int], str] = {}
         # Small contents that are in some pack of this upload, and files that have the same.
@@ -133,10 +133,10 @@ class _Sending:
             return True
 
     def _part(self, source: Source, start: int) -> None:
-        step = part_size(source.size)
+        size = min(part_size(source.size), source.size - start)
         handle = os.open(source.file, os.O_RDONLY)
         try:
-            content = _read_all(handle, min(step, source.size - start), start)
+            content = _read_all(handle, self._rooms.of(size), start)
         finally:
             os.close(handle)
         digest = hashlib.sha256(content).hexdigest()
@@ -145,7 +145,7 @@ class _Sending:
         self._parts[source.path, start] = digest
         self._progress.done(len(content))
 
-    def _save(self, content: bytes, digest: str | None = None) -> str:
+    def _save(self, content: Content, digest: str | None = None) -> str:
         digest, sent = self._store.save(content, digest)
         if sent:
             with self._lock:
@@ -206,10 +206,9 @@ def _read(file: str, size: int) -> bytes:
     return content
 
 
-def _read_all(handle: int, size: int, start: int) -> bytes:
-    pieces = []
-    while size > 0 and (piece := os.pread(handle, size, start)):
-        pieces.append(piece)
-        size -= len(piece)
-        start += len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+def _read_all(handle: int, room: memoryview, start: int) -> memoryview:
+    """What a file has there; less than the room when it has become shorter."""
+    done = 0
+    while done < len(room) and (more := os.preadv(handle, [room[done:]], start + done)):
+        done += more
+    return room[:done]

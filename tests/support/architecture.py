@@ -36,7 +36,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "boto3": ("cloud/aws.py",),
     "botocore": ("cloud/aws.py",),
     "docker": ("runtimes/docker.py",),
-    "fsspec": ("store.py", "links.py"),
+    "fsspec": ("store/", "links.py"),
     "httpx": ("_prefect/",),
     "kubernetes": ("runtimes/kubernetes.py",),
     "nicegui": ("board/",),

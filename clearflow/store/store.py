@@ -1,9 +1,7 @@
 """The store: files by the hash of their content, and small records by name, wherever fsspec goes.
 
-    objects/ab/cdef…    what is in a file; written under another name first, never changed
-    records/NAME        written once; who comes second is told so
-
-A file that is there is not sent again. Everything that is fetched is checked by its hash.
+objects/ab/cdef…    what is in a file; written under another name first, never changed
+records/NAME        written once; who comes second is told so
 """
 
 from __future__ import annotations
@@ -17,25 +15,20 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from clearflow.errors import ClearflowError, Conflict, NotFound, Refused, ServerError
 from clearflow.settings import settings
+from clearflow.store.streams import CHUNK, Progress, hash_of, protocols, quiet, resumed, through
 from clearflow.words.places import DEFAULT_FOLDER, Place
 
 T = TypeVar("T")
-Progress = Callable[[int], None]
-"""Told how many more bytes are done."""
-
-_CHUNK = 1 << 20  # bytes
+Content = bytes | memoryview
+_SLICE = 1 << 18  # bytes
 _WIDTH = 16  # transfers at once
 _LOCAL_WIDTH = 4
 _MARK = "clearflow-store"
 _PARTIAL = ".partial"
-
-
-def quiet(more: int) -> None:
-    """A progress that nobody watches."""
 
 
 class Store:
@@ -56,7 +49,7 @@ class Store:
         self._fs: Any = fs
         self._root = str(root).rstrip("/")
         self.url = url
-        self.local = Path(self._root) if "file" in _protocols(fs) else None
+        self.local = Path(self._root) if "file" in protocols(fs) else None
         self._folders: set[str] = set()
         self._lock = threading.Lock()
         self._writing: dict[str, threading.Lock] = {}
@@ -105,12 +98,12 @@ class Store:
 
     async def get_bytes(self, digest: str) -> bytes:
         """Fetch a small object. Raises as `get` does."""
-        content = await self._in_thread(self.load, digest)
+        content = bytes(await self._in_thread(self.load, digest))
         if hashlib.sha256(content).hexdigest() != digest:
             raise ServerError(f"the object {digest[:12]}… in {self.url} is not what was stored")
         return content
 
-    def save(self, content: bytes, digest: str | None = None) -> tuple[str, bool]:
+    def save(self, content: Content, digest: str | None = None) -> tuple[str, bool]:
         """Keep some bytes: their hash, and whether they had to be sent. For threads of `each`."""
         digest = digest or hashlib.sha256(content).hexdigest()
         path = self._object(digest)
@@ -119,15 +112,22 @@ class Store:
         self._replace(path, content)
         return digest, True
 
-    def load(self, digest: str, start: int = 0, end: int | None = None) -> bytes:
-        """Some bytes of an object, unchecked. For threads of `each`. Raises NotFound."""
+    def load(
+        self, digest: str, start: int = 0, end: int | None = None, room: memoryview | None = None
+    ) -> Content:
+        """Some bytes of an object, unchecked; in this room, if it is large enough.
+
+        For threads of `each`. Raises NotFound.
+        """
+        path = self._object(digest)
         try:
             if self.local is None:
-                whole = start == 0 and end is None
-                asked = {} if whole else {"start": start, "end": end}
-                return bytes(self._fs.cat_file(self._object(digest), **asked))
-            with open(self._object(digest), "rb", buffering=0) as file:
+                asked = {} if start == 0 and end is None else {"start": start, "end": end}
+                return bytes(self._fs.cat_file(path, **asked))
+            with open(path, "rb", buffering=0) as file:
                 file.seek(start)
+                if room is not None and os.fstat(file.fileno()).st_size <= len(room):
+                    return room[: file.readinto(room)]
                 return file.read() if end is None else file.read(end - start)
         except FileNotFoundError:
             raise NotFound(f"the store {self.url} holds no object {digest[:12]}…") from None
@@ -165,7 +165,7 @@ class Store:
     def _put(self, file: Path, progress: Progress) -> str:
         if self.local is not None:
             return self._copy_in(file, progress)
-        digest = _hash(file)
+        digest = hash_of(file)
         # Two files of one content at once: the second finds what the first has written.
         with self._lock:
             writing = self._writing.setdefault(digest, threading.Lock())
@@ -179,7 +179,7 @@ class Store:
             progress(file.stat().st_size)
             return
         with file.open("rb") as source, self._fs.open(path, "wb") as target:
-            checked = _through(source, target.write, progress)
+            checked = through(source, target.write, progress)
             if checked != digest:
                 # What is closed now would be kept under a wrong name.
                 with contextlib.suppress(AttributeError, OSError):
@@ -193,7 +193,7 @@ class Store:
         incoming = self.local / "incoming"
         incoming.mkdir(parents=True, exist_ok=True)
         size = file.stat().st_size
-        if size <= _CHUNK:
+        if size <= CHUNK:
             content = file.read_bytes()
             digest = hashlib.sha256(content).hexdigest()
             path = Path(self._object(digest))
@@ -204,7 +204,7 @@ class Store:
         partial = incoming / secrets.token_hex(8)
         try:
             with file.open("rb") as source, partial.open("wb") as target:
-                digest = _through(source, target.write, progress)
+                digest = through(source, target.write, progress)
             path = Path(self._object(digest))
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,10 +218,10 @@ class Store:
         made = hashlib.sha256()
         try:
             with self._fs.open(self._object(digest), "rb") as source:
-                done = _resumed(partial, made, source)
+                done = resumed(partial, made, source)
                 progress(done)
                 with partial.open("ab") as file:
-                    _through(source, file.write, progress, made)
+                    through(source, file.write, progress, made)
         except FileNotFoundError:
             partial.unlink(missing_ok=True)
             raise NotFound(f"the store {self.url} holds no object {digest[:12]}…") from None
@@ -303,18 +303,20 @@ class Store:
         finally:
             os.unlink(partial)
 
-    def _replace(self, path: str, content: bytes) -> None:
+    def _replace(self, path: str, content: Content) -> None:
         """Write all of it or nothing."""
         if self.local is None:
-            self._fs.pipe_file(path, content)
+            self._fs.pipe_file(path, bytes(content))
             return
         folder = os.path.dirname(path)
         if folder not in self._folders:
             os.makedirs(folder, exist_ok=True)
             self._folders.add(folder)
         partial = f"{path}.{secrets.token_hex(4)}{_PARTIAL}"
-        with open(partial, "wb") as file:
-            file.write(content)
+        with open(partial, "wb", buffering=0) as file:
+            # The kernel takes some megabytes at once in thrice the time of small pieces.
+            for start in range(0, len(content), _SLICE):
+                file.write(content[start : start + _SLICE])
         os.replace(partial, path)
 
     # -- threads -------------------------------------------------------------------------------
@@ -358,42 +360,3 @@ class Store:
         for start, part in enumerate(done):
             found[start::width] = part
         return found
-
-
-def _protocols(fs: Any) -> tuple[str, ...]:
-    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
-
-
-def _through(
-    source: BinaryIO,
-    write: Callable[[bytes], Any],
-    progress: Progress,
-    made: Any = None,
-) -> str:
-    """Copy what is left, and make its hash on the way."""
-    made = hashlib.sha256() if made is None else made
-    while chunk := source.read(_CHUNK):
-        made.update(chunk)
-        write(chunk)
-        progress(len(chunk))
-    return str(made.hexdigest())
-
-
-def _resumed(partial: Path, made: Any, source: BinaryIO) -> int:
-    """Take in what an interrupted transfer has left; how many bytes."""
-    try:
-        with partial.open("rb") as file:
-            done = 0
-            while chunk := file.read(_CHUNK):
-                made.update(chunk)
-                done += len(chunk)
-    except FileNotFoundError:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        return 0
-    source.seek(done)
-    return done
