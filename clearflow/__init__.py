@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clearflow.client.pipelines.pipeline import Pipeline as PipelineController
     from clearflow.client.scheduler import TaskScheduler
     from clearflow.client.task import Task
+    from clearflow.client.triggers import TriggerScheduler
     from clearflow.queues import Queue
 
     __version__: str
@@ -34,6 +35,7 @@ __all__ = [
     "SlackMonitor",
     "Task",
     "TaskScheduler",
+    "TriggerScheduler",
     "__version__",
     "component",
     "enqueue",
@@ -50,6 +52,7 @@ _HOMES = {
     "SlackMonitor": "clearflow.apps.monitor",
     "Task": "clearflow.client.task",
     "TaskScheduler": "clearflow.client.scheduler",
+    "TriggerScheduler": "clearflow.client.triggers",
     "component": "clearflow.client.pipelines.components",
     "enqueue": "clearflow.client.flows",
     "pipeline": "clearflow.client.pipelines.components",

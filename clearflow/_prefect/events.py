@@ -22,6 +22,8 @@ from clearflow.words.models import State
 
 FLOW_RUN = "prefect.flow-run."
 QUEUE_CHANGED = "clearflow.queue.changed"
+TAG = "clearflow.tag."
+"""How the labels begin that say which tags the resource of an event has."""
 _PAGE = 50  # the server's limit
 
 
@@ -187,17 +189,20 @@ async def emit(
 ) -> None:
     """Tell everybody who listens; `related` maps resource ids to roles.
 
-    `labels` are further words about the resource: what automations can match.
+    `labels` are further words about the resource: what automations can match. Each of the `tags`
+    in the payload is one too: `clearflow.tag.<tag>`.
     """
+    told = dict(payload or {})
+    tagged = {f"{TAG}{tag}": str(tag) for tag in told.get("tags") or ()}
     event = {
         "id": str(uuid4()),
         "occurred": api.clock.now().isoformat(),
         "event": name,
-        "resource": {"prefect.resource.id": resource, **(labels or {})},
+        "resource": {"prefect.resource.id": resource, **tagged, **(labels or {})},
         "related": [
             {"prefect.resource.id": i, "prefect.resource.role": role}
             for i, role in (related or {}).items()
         ],
-        "payload": dict(payload or {}),
+        "payload": told,
     }
     await api.post("/events", [event])

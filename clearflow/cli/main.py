@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.main import get_command
 
-from clearflow.cli import agent, dataset, monitor, queue, schedule, start, store, task
+from clearflow.cli import agent, dataset, monitor, queue, schedule, start, store, task, trigger
 from clearflow.cli import app as applications
 from clearflow.errors import ClearflowError
 
@@ -31,6 +31,7 @@ app.add_typer(queue.app, name="queue")
 app.add_typer(task.app, name="task")
 app.add_typer(applications.app, name="app")
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(trigger.app, name="trigger")
 app.add_typer(monitor.app, name="monitor")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(store.app, name="store")

@@ -140,7 +140,7 @@ def add(
 
     launch = {
         "task": task,
-        "choice": _choice(latest or []),
+        "choice": choice(latest or []),
         "deployment": flow,
         "queue": queue,
         "parameters": parsed(parameter or []),
@@ -163,7 +163,8 @@ def add(
     _add(job, {"scheduler": scheduler, "project": project}, json)
 
 
-def _choice(pairs: list[str]) -> dict[str, Any] | None:
+def choice(pairs: list[str]) -> dict[str, Any] | None:
+    """What `--latest` says: the tags are a list."""
     from clearflow.cli.app import parsed
 
     said = parsed(pairs)
@@ -239,6 +240,19 @@ def apply(
     json: Json = False,
 ) -> None:
     """Make it so: each scheduler has the schedules that the file lists, and no others."""
+    rows = applied(file, "schedule", "schedules", _KEYS)
+    if json:
+        print_json(rows)
+        return
+    table = [[r["scheduler"], r["name"], r["done"]] for r in rows]
+    print_table(["SCHEDULER~", "NAME~", "DONE"], table, empty="the file lists nothing")
+
+
+def applied(file: Path, noun: str, many: str, keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Make so what a file lists, schedules or triggers; what was done for each.
+
+    Raises Usage and NotFound before anything is made.
+    """
     import yaml
 
     try:
@@ -247,19 +261,17 @@ def apply(
         raise Usage(f"{file}: {' '.join(str(error).split())}") from None
     wanted = said if isinstance(said, list) else [said]
     for each in wanted:
-        if not isinstance(each, dict) or not isinstance(each.get("schedules"), list):
-            raise Usage(f"{file} lists no schedules", hint="schedules: [{name: …, cron: …}]")
-        if unknown := set(each) - set(_KEYS):
-            raise Usage(f"{file}: nobody knows {', '.join(sorted(unknown))}", hint=", ".join(_KEYS))
+        if not isinstance(each, dict) or not isinstance(each.get(many), list):
+            raise Usage(f"{file} lists no {many}", hint=f"{many}: [{{name: …}}]")
+        if unknown := set(each) - set(keys):
+            raise Usage(f"{file}: nobody knows {', '.join(sorted(unknown))}", hint=", ".join(keys))
+    argument = "jobs" if noun == "schedule" else many
     for each in wanted:
-        _asked("schedule.check", jobs=each["schedules"])
+        _asked(f"{noun}.check", **{argument: each[many]})
     rows = []
     for each in wanted:
-        where = {k: v for k, v in each.items() if k != "schedules"}
-        done = _asked("schedule.put", jobs=each["schedules"], exactly=True, **where)
-        rows += [{"scheduler": each.get("scheduler", "scheduler"), **d} for d in done]
-    if json:
-        print_json(rows)
-        return
-    table = [[r["scheduler"], r["name"], r["done"]] for r in rows]
-    print_table(["SCHEDULER~", "NAME~", "DONE"], table, empty="the file lists nothing")
+        where = {k: v for k, v in each.items() if k != many}
+        done = _asked(f"{noun}.put", **{argument: each[many]}, exactly=True, **where)
+        name = each.get("scheduler", "scheduler" if noun == "schedule" else many)
+        rows += [{"scheduler": name, **one} for one in done]
+    return rows

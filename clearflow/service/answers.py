@@ -16,6 +16,7 @@ from clearflow.service.readings import Readings
 from clearflow.service.schedules import Schedules
 from clearflow.service.spool import Spool
 from clearflow.service.tasks import Tasks
+from clearflow.service.triggers import Triggers
 from clearflow.service.verbs import Group, Verb
 
 _GROUPS: tuple[Callable[[Api, str], Group], ...] = (
@@ -25,6 +26,7 @@ _GROUPS: tuple[Callable[[Api, str], Group], ...] = (
     Pipelines,
     Schedules,
     Datasets,
+    Triggers,
 )
 
 OF_RESULTS = ("scalars", "last", "artifacts", "artifact")
