@@ -7,12 +7,20 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from clearflow._prefect import runs
+from clearflow.automation import firing, schedulers
+from clearflow.automation.jobs import Firing
 from clearflow.service.answers import Service
 from clearflow.tasks.steps import steps
+from clearflow.words.launches import origin_tag
 from clearflow.words.models import Run
 from clearflow.words.names import STEP
 from tests.support.agents import Client, Site, client, opened
@@ -29,14 +37,22 @@ def get_data(query_date, rows=3):
     return [query_date] * rows
 
 def preprocess(data):
-    return {"rows": len(data), "days": sorted(set(data))}
+    from clearflow import Dataset
+    Path("days.txt").write_text("\\n".join(data))
+    made = Dataset.create("days", "NASA", dataset_tags=[data[0]])
+    made.add_files("days.txt")
+    made.upload()
+    made.finalize()
+    return made.id
 
 def train(dataset, depth):
-    from clearflow import Task
+    from clearflow import Dataset, Task
+    folder = Path(Dataset.get(dataset).get_local_copy())
+    rows = len((folder / "days.txt").read_text().splitlines())
     logger = Task.current_task().get_logger()
     for i, value in enumerate([3.0, 2.0, 1.0 / depth]):
         logger.report_scalar("loss", "train", value=value, iteration=i)
-    return {"depth": depth, "loss": 1.0 / depth, "rows": dataset["rows"]}
+    return {"depth": depth, "loss": 1.0 / depth, "rows": rows}
 
 def pick_best(models):
     best = min(models, key=lambda model: model["loss"])
@@ -80,6 +96,21 @@ def laptop(remotes: tuple[Path, str], tmp_path: Path) -> Laptop:
     return made
 
 
+FRIDAYS = """
+from clearflow import TaskScheduler
+
+scheduler = TaskScheduler("fridays", project_name="NASA")
+scheduler.add_task(
+    schedule_task_id={task!r},
+    queue="services",
+    name="friday",
+    cron="30 8 * * 5",
+    timezone="America/New_York",
+    task_parameters={{"Args/query_date": "${{schedule.date}}"}},
+    execute_immediately=True,
+)
+scheduler.start_remotely()
+"""
 SHAKEN = """
 from clearflow import component, pipeline
 
@@ -169,7 +200,7 @@ async def ask(site: Site) -> AsyncIterator[Client]:
         await asking.idle()
 
 
-async def test_the_scene(site: Site, ask: Client, laptop: Laptop) -> None:
+async def test_the_nasa_scene(site: Site, ask: Client, laptop: Laptop) -> None:
     """Data of a date, a dataset, three trainings side by side, the best; and again by a clone."""
     task = run(site, laptop, SCENE)
     ended = await ask.ended(task, timeout=100)
@@ -203,21 +234,63 @@ async def test_the_scene(site: Site, ask: Client, laptop: Laptop) -> None:
     first = await names_of_steps(ask, task)
     assert first["pick"].task_run is not None
 
-    again = await service.answer("clone", {"task": task, "name": "another day"})
-    changed = {**again["parameters"], "Args": {"query_date": "2024-05-04"}}
-    await service.answer("change", {"task": again["id"], "parameters": changed})
     same = await service.answer("clone", {"task": task, "name": "the same day"})
-    for each in (again, same):
-        await service.answer("enqueue", {"task": each["id"], "queue": "services"})
-    for each in (again, same):
-        run_of = await ask.ended(each["id"], timeout=100)
-        assert run_of.state is not None
-        assert run_of.state.type == "COMPLETED", await ask.report(each["id"])
-    other = await names_of_steps(ask, again["id"])
-    assert len(other) == 6
-    assert "data of 2024-05-04" in await ask.console(other["get"].task_id, "console")
+    await service.answer("enqueue", {"task": same["id"], "queue": "services"})
+    run_of = await ask.ended(same["id"], timeout=100)
+    assert run_of.state is not None
+    assert run_of.state.type == "COMPLETED", await ask.report(same["id"])
     cached = await names_of_steps(ask, same["id"])
     assert set(cached) == set(nodes) - {"get"}
+    await every_friday(site, ask, laptop, task)
+
+
+async def every_friday(site: Site, ask: Client, laptop: Laptop, pipeline: str) -> None:
+    """It is scheduled in New York, runs at once, and then on Fridays with the date of the day."""
+    run(site, laptop, FRIDAYS.format(task=pipeline))
+    (scheduler,) = await schedulers.schedulers(ask.api, "fridays", "NASA")
+    origin = origin_tag(schedulers.origin(scheduler.id, "friday"))
+
+    async def launched() -> list[Run]:
+        found = [r async for r in runs.find(ask.api, {"tags": {"all_": [origin]}})]
+        return sorted(found, key=lambda r: r.created or datetime.now(UTC))
+
+    (at_once,) = await wait_until_async(launched, 60, what="the pipeline that is launched at once")
+    ended = await ask.ended(at_once.task_id, timeout=100)
+    assert ended.state is not None
+    assert ended.state.type == "COMPLETED", await ask.report(at_once.task_id)
+    (day,) = ended.parameters["Args"].values()
+    zone = ZoneInfo("America/New_York")
+    assert abs(date.fromisoformat(day) - datetime.now(zone).date()) <= timedelta(days=1)
+    steps_of = await names_of_steps(ask, at_once.task_id)
+    assert len(steps_of) == 6
+    assert f"data of {day}" in await ask.console(steps_of["get"].task_id, "console")
+    versions = await Service(ask.api, "tester").answer("dataset.list", {"project": "NASA"})
+    tagged = {v["version"]: v["tags"] for v in versions}
+    assert sorted(tagged) == ["1.0.0", "1.0.1", "1.0.2"]
+    assert tagged["1.0.2"] == [day]
+    (job,) = await schedulers.jobs(ask.api, scheduler)
+    moments = [moment.astimezone(zone) for moment in job.next[:3]]
+    assert {(m.weekday(), m.hour, m.minute) for m in moments} == {(4, 8, 30)}
+    assert {b.date() - a.date() for a, b in pairwise(moments)} == {timedelta(days=7)}
+    await on_friday(ask, job, moments[0])
+    later = (await launched())[-1]
+    assert later.id != at_once.id
+    assert later.parameters["Args"] == {"query_date": moments[0].date().isoformat()}
+    await Service(ask.api, "tester").answer("abort", {"task": later.task_id})
+    await ask.until(later.task_id, "aborted")
+
+
+async def on_friday(ask: Client, job: Any, moment: datetime) -> None:
+    """What `clearflow-launch` does when that moment has come."""
+    due = Run(
+        id="22222222-2222-2222-2222-222222222222",
+        name="friday",
+        state=None,
+        deployment_id=job.schedule.deployment,
+        expected=moment,
+    )
+    wanted = Firing.model_validate(job.schedule.parameters["firing"])
+    assert await firing.fire(ask.api, due, wanted, print) == 0
 
 
 async def test_aborting_a_pipeline_aborts_its_steps(
