@@ -201,7 +201,12 @@ class Supervisor:
             with contextlib.suppress(asyncio.CancelledError):
                 await preparing
             return False
-        preparing.result()
+        try:
+            preparing.result()
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            said = f"{error.strerror or error}{where}"
+            raise ClearflowError(f"{self.name} could not prepare it: {said}") from error
         return True
 
     async def _begin_script(self) -> list[str] | None:

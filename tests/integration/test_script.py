@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from clearflow._prefect import claims, pools
+from tests.integration.test_supervisor_console import small_disk
 from tests.support.agents import AgentProcess, Client, Site
 from tests.support.git import Laptop, git
+
+__all__ = ["small_disk"]
 
 HELPER = "def half(x):\n    return x / 2\n"
 TRAIN = """
@@ -241,6 +244,29 @@ async def test_bad_input_is_told_before_anything_is_queued(
         "/flow_runs/count", {"work_pools": {"name": {"any_": [own_site.pool]}}}
     )
     assert found == 0
+
+
+async def test_what_the_agent_has_not_is_said_in_the_task(site, ask, project, small_disk):
+    """An index that is down, and a disk that is full; what comes after them runs."""
+    down = {"UV_HTTP_RETRIES": "0", "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple"}
+    site.agent("q", home=small_disk, env=down)
+    (project / "needs.py").write_text("# /// script\n# dependencies = ['cowsay==6.0']\n# ///\n")
+    (project / "fine.py").write_text("print('fine')\n")
+    needs = queued(run(site, project, "needs.py", "--queue", "q"))
+    small = project.parent / "small"
+    small.mkdir()
+    (small / "fine.py").write_text("print('fine')\n")
+    ended = await ask.ended(needs)
+    assert ended.state.type == "FAILED"
+    assert "127.0.0.1:9" in ended.note.text, ended.note
+    assert any("uv: " in line for line in await ask.console(needs)), "the resolver's own words"
+    (project / "weights.bin").write_bytes(os.urandom(3_000_000))
+    full = queued(run(site, project, "fine.py", "--queue", "q"))
+    ended = await ask.ended(full)
+    assert (ended.state.type, ended.note.attempt) == ("FAILED", 1), await ask.report(full)
+    assert "o space left on device" in ended.note.text, ended.note
+    after = queued(run(site, small, "fine.py", "--queue", "q"))
+    assert (await ask.ended(after)).state.type == "COMPLETED", await ask.report(after)
 
 
 UNKIND = {
