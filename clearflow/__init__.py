@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from clearflow.apps.monitor import Monitor, SlackMonitor
     from clearflow.client.dataset import Dataset
     from clearflow.client.flows import enqueue
+    from clearflow.client.model import Model
+    from clearflow.client.models import InputModel, OutputModel
     from clearflow.client.pipelines.components import PipelineDecorator, component, pipeline
     from clearflow.client.pipelines.pipeline import Pipeline
     from clearflow.client.pipelines.pipeline import Pipeline as PipelineController
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Dataset",
+    "InputModel",
+    "Model",
     "Monitor",
+    "OutputModel",
     "Pipeline",
     "PipelineController",
     "PipelineDecorator",
@@ -44,7 +49,10 @@ __all__ = [
 
 _HOMES = {
     "Dataset": "clearflow.client.dataset",
+    "InputModel": "clearflow.client.models",
+    "Model": "clearflow.client.model",
     "Monitor": "clearflow.apps.monitor",
+    "OutputModel": "clearflow.client.models",
     "Pipeline": "clearflow.client.pipelines.pipeline",
     "PipelineController": "clearflow.client.pipelines.pipeline",
     "PipelineDecorator": "clearflow.client.pipelines.components",

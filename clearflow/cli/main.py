@@ -13,7 +13,18 @@ from typing import Any
 import typer
 from typer.main import get_command
 
-from clearflow.cli import agent, dataset, monitor, queue, schedule, start, store, task, trigger
+from clearflow.cli import (
+    agent,
+    dataset,
+    model,
+    monitor,
+    queue,
+    schedule,
+    start,
+    store,
+    task,
+    trigger,
+)
 from clearflow.cli import app as applications
 from clearflow.errors import ClearflowError
 
@@ -34,6 +45,7 @@ app.add_typer(schedule.app, name="schedule")
 app.add_typer(trigger.app, name="trigger")
 app.add_typer(monitor.app, name="monitor")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(model.app, name="model")
 app.add_typer(store.app, name="store")
 
 

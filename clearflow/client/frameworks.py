@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from clearflow.client import checkpoints
 from clearflow.client.imports import when_imported
 from clearflow.client.logger import Logger
 from clearflow.errors import ClearflowError
@@ -22,7 +23,8 @@ _figures: dict[str, int] = {}
 
 def capture(wanted: bool | Mapping[str, bool]) -> None:
     """Take figures of matplotlib that are shown or saved (scikit-learn's among them), scalars of
-    tensorboard's writers, and what LightGBM and XGBoost evaluate in each round.
+    tensorboard's writers, what LightGBM and XGBoost evaluate in each round, and the models that
+    they, PyTorch and joblib (for scikit-learn) save into files.
 
     A dictionary says it by name: `{"matplotlib": False}`. What is taken once stays taken.
     """
@@ -181,4 +183,8 @@ _KNOWN: tuple[tuple[str, str, Callable[[ModuleType], None]], ...] = (
     ("tensorboard", "torch.utils.tensorboard.writer", _patch_writer),
     ("lightgbm", "lightgbm.engine", _patch_lightgbm),
     ("xgboost", "xgboost.training", _patch_xgboost),
+    ("pytorch", "torch.serialization", checkpoints.patch_torch),
+    ("joblib", "joblib.numpy_pickle", checkpoints.patch_joblib),
+    ("lightgbm", "lightgbm.basic", checkpoints.patch_lightgbm),
+    ("xgboost", "xgboost.core", checkpoints.patch_xgboost),
 )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import shutil
-import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clearflow.client import door, live, outbox, packing
+from clearflow.client import door, live, outbox, packing, spooling
 from clearflow.client.logger import Logger
+from clearflow.client.models import InputModel, ModelsList, OutputModel
 from clearflow.client.values import Values
 from clearflow.errors import Usage
 
@@ -82,21 +81,7 @@ class Artifact:
     def _fetched(self) -> Path:
         """Its file, fetched piece by piece."""
         target = packing.place_for(str(self._about["file"]))
-        with target.open("wb") as file:
-            while True:
-                asked = {"task": self._task, "name": self.name, "offset": file.tell()}
-                found = door.ask("artifact", **asked)
-                file.write(base64.b64decode(found["content"]))
-                if file.tell() >= found["total"]:
-                    return target
-
-
-def _spooled(packed: packing.Packed) -> str:
-    """Hand a large content over to whoever answers, piece by piece; the name it has there."""
-    name = uuid.uuid4().hex
-    for piece in packed.pieces():
-        door.ask("spool", name=name, data=base64.b64encode(piece).decode())
-    return str(door.ask("keep", name=name))
+        return spooling.fetched(target, "artifact", task=self._task, name=self.name)
 
 
 class Results(Values, ABC):
@@ -147,7 +132,7 @@ class Results(Values, ABC):
         if preview is not None:
             item["preview"] = str(preview)[:1000]
         if packed.large:
-            item["spooled"] = _spooled(packed)
+            item["spooled"] = spooling.spooled(packed)
         outbox.outbox(self.id, self.is_main_task()).item(**item)
         if delete_after_upload and packed.type in {"file", "archive"}:
             path = Path(artifact_object)
@@ -185,6 +170,71 @@ class Results(Values, ABC):
         """What was uploaded, by name."""
         found = self._ask("artifacts")
         return {about["name"]: Artifact(self.id, about) for about in found}
+
+    # -- models -------------------------------------------------------------------------------
+
+    def upload_model(
+        self,
+        model_path: str | Path,
+        name: str | None = None,
+        framework: str | None = None,
+        tags: str | Sequence[str] | None = None,
+        comment: str | None = None,
+        iteration: int | None = None,
+        **more: Any,
+    ) -> OutputModel:
+        """Store a file, or a folder, as a model of this task: its last weights, if there is one.
+
+        The name is the file's without one. Further arguments are those of `OutputModel`. Raises
+        Usage for a file that is not there, Refused when the store is not reached.
+        """
+        title = name or Path(model_path).stem
+        said: dict[str, Any] = {"name": title, "framework": framework}
+        said |= {"tags": tags, "comment": comment}
+        model = OutputModel(self, **said, **more)
+        model.update_weights(model_path, iteration=iteration)
+        return model
+
+    def update_output_model(
+        self,
+        model_path: str | Path,
+        name: str | None = None,
+        comment: str | None = None,
+        tags: Sequence[str] | None = None,
+        model_name: str | None = None,
+        iteration: int | None = None,
+        auto_delete_file: bool = False,
+    ) -> str:
+        """As `upload_model`, under ClearML's name; the address of the weights."""
+        made = self.upload_model(
+            model_path, model_name or name, tags=tags, comment=comment, iteration=iteration
+        )
+        if auto_delete_file:
+            Path(model_path).unlink()
+        return made.url
+
+    def set_input_model(
+        self, model_id: str | None = None, model_name: str | None = None, name: str | None = None
+    ) -> None:
+        """A model, by its id or its name, is an input of this task."""
+        InputModel(model_id, name=model_name).connect(self, name)
+
+    @property
+    def models(self) -> dict[str, ModelsList]:
+        """Its models: `input` those that it took in, `output` those that it made, first ones first.
+
+        Each is a list; a name instead of a number means the last one of this name.
+        """
+        found = door.ask("model.of", task=self.id)
+        return {which: ModelsList.of(seen) for which, seen in found.items()}
+
+    def get_models(self) -> dict[str, ModelsList]:
+        return self.models
+
+    @property
+    def output_models_id(self) -> dict[str, str]:
+        """The ids of the models that it made, by name."""
+        return {model.name: model.id for model in self.models["output"]}
 
     # -- scalars ------------------------------------------------------------------------------
 

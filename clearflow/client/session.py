@@ -102,7 +102,7 @@ def send(queue: str | None, clone: bool) -> dict[str, Any]:
 def keep() -> None:
     """Have the code of this program kept with its task: other tasks are made from it."""
     if running():
-        _own().line.ask("keep", imported=packages.imported())
+        _own().line.ask("keep.code", imported=packages.imported())
 
 
 def end(status: str, reason: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar
 
-from clearflow.client import arguments, door, frameworks, functions, live, session
+from clearflow.client import arguments, checkpoints, door, frameworks, functions, live, session
 from clearflow.client.results import Results
 from clearflow.client.tasks import Tasks, status_word
 from clearflow.errors import ClearflowError, Usage
@@ -62,8 +62,9 @@ class Task(Tasks, Results):
             task_type: a word of the user's, kept as the property `type`.
             tags: to find it by.
             auto_connect_arg_parser: whether what argparse, click and typer parse are parameters.
-            auto_connect_frameworks: whether figures of matplotlib that are shown or saved, and
-                scalars of tensorboard, are results; a dictionary says it for each by name.
+            auto_connect_frameworks: whether figures of matplotlib that are shown or saved, scalars
+                of tensorboard, and models that PyTorch, scikit-learn (joblib), LightGBM and XGBoost
+                save, are results; a dictionary says it for each by name.
             auto_connect_streams: whether what it prints here is kept.
 
         Further arguments that ClearML knows have no effect; which ones is said.
@@ -188,8 +189,10 @@ class Task(Tasks, Results):
 
     def close(self) -> None:
         """End the task of this program as completed; the program goes on, and may begin another."""
+        # Threads of these two ask which task this program is.
+        live.settle(self.id)
+        checkpoints.settle()
         with type(self)._lock:
-            live.settle(self.id)
             if self.is_main_task() and not door.inside():
                 session.end("completed", "")
                 type(self)._current = None

@@ -11,6 +11,7 @@ from typing import Any
 
 from clearflow._prefect.http import Api
 from clearflow.service.datasets import Datasets
+from clearflow.service.models import ModelVerbs
 from clearflow.service.pipelines import Pipelines
 from clearflow.service.readings import Readings
 from clearflow.service.schedules import Schedules
@@ -27,6 +28,7 @@ _GROUPS: tuple[Callable[[Api, str], Group], ...] = (
     Schedules,
     Datasets,
     Triggers,
+    ModelVerbs,
 )
 
 OF_RESULTS = ("scalars", "last", "artifacts", "artifact")

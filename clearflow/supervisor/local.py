@@ -119,7 +119,7 @@ class Local:
         )
         more: dict[str, Any] = {
             "send": self._send,
-            "keep": self._keep,
+            "keep.code": self._keep,
             "console": self._print,
             "end": self._finish,
         }

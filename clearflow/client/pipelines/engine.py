@@ -339,11 +339,8 @@ class Engine:
 
 def model_of(task: Task, reference: Reference) -> Any:
     """A model of a step by its number or name: its id, or what else is asked of it."""
-    models = getattr(task, "models", None)
-    if models is None:
-        raise Usage("this version of clearflow keeps no models")
     which, _, number = reference.name.partition(".")
-    several = models[which]
+    several = task.models[which]
     try:
         model = several[int(number)] if number.lstrip("-").isdigit() else several[number]
     except (IndexError, KeyError):

@@ -1,0 +1,29 @@
+"""Large contents on their way between a program and whoever answers it, piece by piece."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from pathlib import Path
+from typing import Any
+
+from clearflow.client import door, packing
+
+
+def spooled(packed: packing.Packed) -> str:
+    """Hand a content over to whoever answers; the name it has in the store."""
+    name = uuid.uuid4().hex
+    door.ask("spool", name=name, data="")  # there may be nothing in it
+    for piece in packed.pieces():
+        door.ask("spool", name=name, data=base64.b64encode(piece).decode())
+    return str(door.ask("keep", name=name))
+
+
+def fetched(target: Path, verb: str, **asked: Any) -> Path:
+    """Write what a verb answers piece by piece into a file."""
+    with target.open("wb") as file:
+        while True:
+            found = door.ask(verb, **asked, offset=file.tell())
+            file.write(base64.b64decode(found["content"]))
+            if file.tell() >= found["total"]:
+                return target
