@@ -9,7 +9,7 @@ from typing import Any
 
 from clearflow._prefect.http import Api
 from clearflow.errors import NotFound, Usage
-from clearflow.registry.models import (
+from clearflow.models import (
     METADATA,
     METRIC,
     TRAINED_ON,

@@ -12,7 +12,7 @@ from clearflow.client.model import Model
 from clearflow.client.models import InputModel, ModelsList, OutputModel
 from clearflow.client.task import Task
 from clearflow.errors import NotFound, Refused, Usage
-from clearflow.registry.models import Wanted, reached, summary
+from clearflow.models import Wanted, reached, summary
 from clearflow.words.entries import Entry
 
 OLD = Entry(
