@@ -19,7 +19,9 @@ from typing import Any
 
 from clearflow.errors import ClearflowError
 
-LARGEST = 1_000_000_000  # bytes of a file that is sent without being asked for
+LARGEST = 100_000_000  # bytes of a file that is sent without being asked for
+
+_NAMES = {"sklearn": "scikit-learn", "lightgbm": "LightGBM", "xgboost": "XGBoost"}
 
 _saved: dict[str, str] = {}  # frameworks by paths
 _condition = threading.Condition()
@@ -137,7 +139,7 @@ def patch_joblib(module: ModuleType) -> None:
         result = original(value, filename, *args, **named)
         if hasattr(value, "predict") or hasattr(value, "transform"):
             library = type(value).__module__.partition(".")[0]
-            saved(filename, "scikit-learn" if library == "sklearn" else library)
+            saved(filename, _NAMES.get(library, "joblib"))
         return result
 
     _replace(module, "dump", dump)

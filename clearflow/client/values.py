@@ -158,6 +158,8 @@ class Values:
     def set_project(self, project_name: str) -> None:
         self._change(project=project_name)
 
+    move_to_project = set_project
+
     def get_tags(self) -> list[str]:
         return list(self._see()["tags"])
 
@@ -170,6 +172,11 @@ class Values:
         new = [tags] if isinstance(tags, str) else list(tags)
         old = self.get_tags()
         self.set_tags([*old, *(t for t in new if t not in old)])
+
+    def remove_tags(self, tags: str | Sequence[str]) -> None:
+        """These tags no more."""
+        gone = [tags] if isinstance(tags, str) else list(tags)
+        self.set_tags([tag for tag in self.get_tags() if tag not in gone])
 
     @property
     def comment(self) -> str:
