@@ -10,6 +10,7 @@ import pytest
 from clearflow import Monitor, SlackMonitor, Task
 from clearflow._prefect import runs
 from clearflow._prefect.keepsakes import Keepsake
+from clearflow.apps.cleanup import CleanupSettings, clean
 from clearflow.apps.slack import SlackMonitorSettings, watch
 from clearflow.automation.slack import Slack
 from clearflow.errors import NotFound, Unauthorized, Usage
@@ -122,7 +123,7 @@ async def test_only_failed_tasks_of_one_project_are_told_through_a_rate_limit_an
     assert TOKEN not in str(said)
 
 
-async def test_a_burst_is_folded_and_nothing_is_missed_or_doubled_when_the_monitor_is_killed(
+async def test_clearml_dropped_what_came_in_a_burst_or_while_the_monitor_was_down(
     made: Bench, slack: FakeSlack, unique: Callable[[str], str]
 ):
     project = unique("Burst")
@@ -192,3 +193,18 @@ async def test_a_monitor_of_ones_own_goes_on_where_it_stopped(
     again.close()
     assert first.seen == ["t0", "t1", "t2"]
     assert again.seen == ["t2", "t3", "t4"]
+
+
+async def test_clearml_cleanup_skipped_every_other_page(
+    made: Bench, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+):
+    project = unique("Old")
+    await end_many(made, project, [f"t{number}" for number in range(7)])
+    monkeypatch.setattr(runs, "PAGE", 2)
+    said: list[str] = []
+    settings = CleanupSettings(delete_threshold_days=0, projects=[project], dry_run=True)
+    assert await clean(made.api, settings, said.append) == 7
+    assert said[-1] == "7 tasks would go"
+    settings = settings.model_copy(update={"dry_run": False})
+    assert await clean(made.api, settings, said.append) == 7
+    assert await runs.count(made.api, {"tags": {"all_": [f"project:{project}"]}}) == 0

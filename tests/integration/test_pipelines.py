@@ -293,7 +293,7 @@ async def on_friday(ask: Client, job: Any, moment: datetime) -> None:
     assert await firing.fire(ask.api, due, wanted, print) == 0
 
 
-async def test_aborting_a_pipeline_aborts_its_steps(
+async def test_clearml_left_the_steps_of_an_aborted_pipeline_running(
     site: Site, ask: Client, laptop: Laptop
 ) -> None:
     """ClearML leaves them running. Also when the controller is killed in that moment."""

@@ -116,7 +116,7 @@ def test_tries_come_later_and_later() -> None:
     assert endless.pause() == LONGEST_DELAY
 
 
-def test_two_pipelines_share_nothing() -> None:
+def test_clearml_shared_retries_between_all_pipelines() -> None:
     """ClearML keeps the retries of all controllers of a program in one dictionary."""
     one, other = graph(Node("a", retries=1)), graph(Node("a", retries=1))
     one.started("a")

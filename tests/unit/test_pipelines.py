@@ -179,7 +179,7 @@ def test_what_cannot_be_is_said_before_anything_starts(server: Server) -> None:
     assert server.made == []
 
 
-def test_time_limit_fails_the_step_and_its_children_do_not_run(server: Server) -> None:
+def test_clearml_ran_the_children_of_a_step_that_took_too_long(server: Server) -> None:
     """ClearML counts a step that took too long as done, and runs what comes after it."""
     server.play = lambda step, attempt: "running" if step == "slow" else "completed"
     made = pipe()
@@ -194,7 +194,7 @@ def test_time_limit_fails_the_step_and_its_children_do_not_run(server: Server) -
     assert "took longer than 0.01 s" in nodes["slow"].reason
 
 
-def test_time_limit_of_a_step_that_waits_in_its_queue_does_not_crash(server: Server) -> None:
+def test_clearml_died_of_a_time_limit_while_the_step_was_queued(server: Server) -> None:
     """ClearML's controller dies of a limit for a step that has not begun."""
     made = pipe()
     made.add_function_step("a", work, time_limit=0.01)
@@ -240,7 +240,7 @@ def test_a_function_may_decide_on_tries(server: Server) -> None:
     assert asked == [("a", 1), ("a", 2)]
 
 
-def test_is_successful_when_a_step_was_cached(server: Server) -> None:
+def test_clearml_called_a_pipeline_with_a_cached_step_a_failed_one(server: Server) -> None:
     """ClearML calls a pipeline a failed one when a step was done before."""
     server.cached = {"a"}
     made = pipe()
@@ -305,7 +305,7 @@ def test_a_callback_that_fails_ends_the_pipeline_and_not_silently(server: Server
     assert server.aborted == ["other#1"]
 
 
-def test_a_controller_that_begins_again_starts_nothing_twice(server: Server) -> None:
+def test_clearml_continued_a_dead_controller_from_scratch(server: Server) -> None:
     """ClearML begins from scratch."""
     server.known = [
         server.seen("done", "a", 1, "completed"),
@@ -353,7 +353,7 @@ def test_a_step_that_was_deleted_has_failed(server: Server) -> None:
     assert not made.start_locally()
 
 
-def test_monitor_metrics_goes_down_too() -> None:
+def test_clearml_mirrored_only_increases() -> None:
     """ClearML mirrors a value only when it is larger than the one before: a loss never moves."""
     told: dict[tuple[str, str], tuple[int, float]] = {}
     wanted = {("loss", "train"): ("loss", "best")}
