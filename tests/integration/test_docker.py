@@ -150,6 +150,39 @@ async def test_the_task_is_itself_inside(site, ask, project, start):
     assert [v["lr"] for v in ended.parameters.values() if isinstance(v, dict)] == [0.1]
 
 
+DATASET = """
+import os
+from clearflow import Dataset
+from clearflow.errors import Refused
+os.makedirs("data", exist_ok=True)
+open("data/a", "w").write("one")
+made = Dataset.create("inside", "Docker")
+try:
+    made.add_files("/etc/hostname")
+except Refused as error:
+    print("refused", error)
+made.add_files("data")
+made.finalize(auto_upload=True)
+folder = made.get_local_copy()
+print("copy", folder.startswith("/clearflow/"), open(folder + "/a").read())
+mine = made.get_mutable_local_copy("mine")
+open(mine + "/a", "w").write("two")
+print("own", os.path.abspath(mine) == os.path.abspath("mine"), flush=True)
+"""
+
+
+async def test_datasets_are_made_and_read_in_a_container(site, ask, project, start):
+    (project / "train.py").write_text(DATASET)
+    start("q")
+    task = send(site, project, "train.py")
+    run = await ask.ended(task)
+    console = "\n".join(await ask.console(task))
+    assert run.state.type == "COMPLETED", console
+    assert "refused /etc/hostname is inside of the container alone" in console
+    assert "copy True one" in console
+    assert "own True" in console
+
+
 async def test_ctrl_c_is_the_first_thing_that_an_abort_sends(site, ask, project, start):
     (project / "waits.py").write_text(
         "import time\ntry:\n    print('here', flush=True)\n    time.sleep(600)\n"
