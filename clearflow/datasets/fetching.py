@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,10 @@ async def fetch(
     small = [f for f in wanted if f.packed and not f.link]
     large = [f for f in wanted if not f.packed and not f.link]
     work: list[Any] = [_Part(f, n) for f in large for n in range(len(f.objects))]
-    await store.each([*work, *_stretches(f for f in small if f.size)], fetching.work)
+    try:
+        await store.each([*work, *_stretches(f for f in small if f.size)], fetching.work)
+    finally:
+        fetching.close()
     fetching.finish([*large, *(f for f in small if not f.size)])
 
 
@@ -101,6 +105,9 @@ class _Fetching:
     ) -> None:
         self._store, self._top, self._progress = store, str(target), progress
         self._writable, self._begun, self._rooms = writable, begun, Rooms()
+        # Two who write at once into one file keep two processors busy waiting for each other.
+        self._lock, self._turn = threading.Lock(), threading.Lock()
+        self._handles: dict[str, tuple[int, int]] = {}
 
     def work(self, item: Any) -> None:
         if isinstance(item, _Part):
@@ -152,21 +159,43 @@ class _Fetching:
         )
 
     def _part(self, part: _Part) -> None:
-        path = f"{self._top}/{part.file.path}"
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = self._opened(part.file)
         try:
             if not (self._begun and _holds(handle, part)):
                 room = self._rooms.of(part.size)
                 content = self._store.load(part.object, room=room)
                 if len(content) != part.size or _sha(content) != part.object:
                     raise _wrong(self._store, part.file)
-                written = 0
-                while written < len(content):
-                    piece = content[written : written + _SLICE]
-                    written += os.pwrite(handle, piece, part.start + written)
+                with self._turn:
+                    _put(handle, content, part.start)
         finally:
-            os.close(handle)
+            self._closed(part.file)
         self._progress.done(part.size)
+
+    def _opened(self, file: File) -> int:
+        """A large file, which stays open until the last of its parts is there.
+
+        The file system would tidy up after each part, for longer than writing it takes.
+        """
+        with self._lock:
+            if file.path not in self._handles:
+                path = f"{self._top}/{file.path}"
+                handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+                self._handles[file.path] = (handle, len(file.objects))
+            return self._handles[file.path][0]
+
+    def _closed(self, file: File) -> None:
+        with self._lock:
+            handle, left = self._handles[file.path]
+            self._handles[file.path] = (handle, left - 1)
+            if left == 1:
+                os.close(handle)
+                del self._handles[file.path]
+
+    def close(self) -> None:
+        """What was not completed is open still."""
+        for handle, _ in self._handles.values():
+            os.close(handle)
 
     def finish(self, files: Iterable[File]) -> None:
         """Large files get their modes when they are complete, empty ones are made."""
@@ -284,6 +313,13 @@ def _linked(source: Path, target: Path, file: File) -> bool:
 def _holds(handle: int, part: _Part) -> bool:
     content = os.pread(handle, part.size, part.start)
     return len(content) == part.size and _sha(content) == part.object
+
+
+def _put(handle: int, content: Content, start: int) -> None:
+    written = 0
+    while written < len(content):
+        piece = content[written : written + _SLICE]
+        written += os.pwrite(handle, piece, start + written)
 
 
 def _sha(content: Content) -> str:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 Content = bytes | memoryview
 _SLICE = 1 << 18  # bytes
 _WIDTH = 16  # transfers at once
-_LOCAL_WIDTH = 4
+_LOCAL_WIDTH = max(2, min(8, os.cpu_count() or 1))
 _MARK = "clearflow-store"
 _PARTIAL = ".partial"
 
