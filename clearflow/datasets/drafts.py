@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import json
@@ -10,10 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from clearflow.datasets.scan import Source
 from clearflow.settings import settings
 from clearflow.words.manifest import File
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -90,6 +94,16 @@ def changed(id: str) -> Iterator[Draft]:
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(said))
         os.replace(partial, file)
+
+
+async def change(id: str, act: Callable[[Draft], T]) -> T:
+    """Do something to the draft; others may have to be waited for, and it may be large."""
+
+    def work() -> T:
+        with changed(id) as draft:
+            return act(draft)
+
+    return await asyncio.to_thread(work)
 
 
 def forget(id: str) -> None:

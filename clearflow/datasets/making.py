@@ -52,8 +52,7 @@ async def add(shelf: Shelf, id: str, paths: Sequence[str], **options: Any) -> in
     found: list[Source] = []
     for path in paths:
         found += await asyncio.to_thread(scan, path, **options)
-    with drafts.changed(entry.id) as draft:
-        draft.add(found)
+    await drafts.change(entry.id, lambda draft: draft.add(found))
     return len(found)
 
 
@@ -61,8 +60,7 @@ async def link(shelf: Shelf, id: str, files: Sequence[File]) -> int:
     """Take files that stay where they are; how many."""
     entry = await shelf.get(id)
     mutable(entry)
-    with drafts.changed(entry.id) as draft:
-        draft.link(list(files))
+    await drafts.change(entry.id, lambda draft: draft.link(list(files)))
     return len(files)
 
 
@@ -71,16 +69,16 @@ async def remove(shelf: Shelf, id: str, path: str) -> int:
     entry = await shelf.get(id)
     mutable(entry)
     there = await shelf.content(entry)
-    with drafts.changed(entry.id) as draft:
+
+    def act(draft: Draft) -> int:
         known = (there.keys() - draft.removed) | draft.added.keys() | draft.links.keys()
-        gone = [each for each in known if manifest.matches(each, path)]
-        for each in gone:
-            if each in there:
-                draft.take_away(each)
-            else:
-                draft.added.pop(each, None)
-                draft.links.pop(each, None)
-    return len(gone)
+        gone = {each for each in known if manifest.matches(each, path)}
+        draft.forget(gone.__contains__)
+        for each in gone & there.keys():
+            draft.take_away(each)
+        return len(gone)
+
+    return await drafts.change(entry.id, act)
 
 
 async def sync(shelf: Shelf, id: str, folder: str, inner: str, progress: Progress) -> Difference:
@@ -101,12 +99,15 @@ async def sync(shelf: Shelf, id: str, folder: str, inner: str, progress: Progres
         if s.path in there and not (s.path in hashed and _alike(hashed[s.path], there[s.path]))
     ]
     removed = sorted(there.keys() - {each.path for each in here})
-    with drafts.changed(entry.id) as draft:
+
+    def act(draft: Draft) -> None:
         # Whatever waits for its upload within that folder is decided anew.
         draft.forget(lambda path: not inner or manifest.matches(path, inner))
         draft.add([*added, *modified])
         for path in removed:
             draft.take_away(path)
+
+    await drafts.change(entry.id, act)
     return Difference(_paths(added), _paths(modified), tuple(removed))
 
 
@@ -128,7 +129,7 @@ async def upload(shelf: Shelf, id: str, progress: Progress) -> dict[str, Any]:
     """
     entry = await shelf.get(id)
     mutable(entry)
-    draft = drafts.read(entry.id)
+    draft = await asyncio.to_thread(drafts.read, entry.id)
     if draft.empty:
         return {"files": 0, "bytes": 0, "sent": 0, "objects": 0}
     sources = sorted(draft.added.values(), key=lambda each: each.path)
@@ -142,14 +143,14 @@ async def upload(shelf: Shelf, id: str, progress: Progress) -> dict[str, Any]:
     files = {file.path: file for file in sent.files} | draft.links
     changed = {p: f for p, f in files.items() if p not in current or not _alike(f, current[p])}
     made = Manifest(changed, frozenset(draft.removed & current.keys()))
-    digest = await store.put_bytes(made.dump())
+    digest = await store.put_bytes(await asyncio.to_thread(made.dump))
     # In the order of time, and no two of a name: others may upload to it at this moment.
     key = f"{UPLOAD}{shelf.api.clock.now().isoformat()} {secrets.token_hex(4)}"
     about = {key: {"manifest": digest}}
     after = await (await shelf.registry()).change(entry.id, entries.NOTED, about=about)
     if after.status != entries.CREATED and digest not in after.about["uploads"]:
         raise Conflict(f"the dataset {entry.title} was finalized meanwhile, without these files")
-    _sent(entry.id, draft)
+    await drafts.change(entry.id, lambda now: _sent(now, draft))
     return {
         "files": len(sources),
         "bytes": sum(each.size for each in sources),
@@ -165,12 +166,11 @@ async def _last(shelf: Shelf, entry: Entry) -> Files:
     return await shelf.content(done[0]) if done else {}
 
 
-def _sent(id: str, before: Draft) -> None:
+def _sent(draft: Draft, before: Draft) -> None:
     """Take out of the draft what was sent, and leave what somebody has added meanwhile."""
-    with drafts.changed(id) as draft:
-        draft.added = {p: s for p, s in draft.added.items() if before.added.get(p) != s}
-        draft.links = {p: f for p, f in draft.links.items() if before.links.get(p) != f}
-        draft.removed -= before.removed
+    draft.added = {p: s for p, s in draft.added.items() if before.added.get(p) != s}
+    draft.links = {p: f for p, f in draft.links.items() if before.links.get(p) != f}
+    draft.removed -= before.removed
 
 
 # -- for good --------------------------------------------------------------------------------------
@@ -206,12 +206,12 @@ async def _close(shelf: Shelf, entry: Entry, files: Files, inherited: Files) -> 
         )
     became = manifest.difference(inherited, files)
     about = {
-        "manifest": await store.put_bytes(made.dump()),
+        "manifest": await store.put_bytes(await asyncio.to_thread(made.dump)),
         "depth": depth,
         "uploads": uploads(entry),
         "files": len(files),
         "size": sum(each.size for each in files.values()),
-        "hash": manifest.content_hash(files.values()),
+        "hash": await asyncio.to_thread(manifest.content_hash, files.values()),
         "added": len(became.added),
         "modified": len(became.modified),
         "removed": len(became.removed),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -151,7 +152,8 @@ class Shelf:
     async def manifest(self, digest: str) -> Manifest:
         if digest not in self._manifests:
             content = await (await self.store()).get_bytes(digest)
-            self._manifests[digest] = Manifest.parse(content)
+            # Of a million files it takes seconds, in which others want an answer too.
+            self._manifests[digest] = await asyncio.to_thread(Manifest.parse, content)
         return self._manifests[digest]
 
     async def content(self, entry: Entry) -> dict[str, File]:
