@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import (
+    alerts,
     client,
     datasets,
     docker_start,
@@ -44,6 +45,7 @@ FULL: dict[str, Callable[[], Report]] = {
     "pipelines": pipelines.run,
     "schedules": schedules.run,
     "datasets": datasets.run,
+    "alerts": alerts.run,
 }
 QUICK: dict[str, Callable[[], Report]] = {
     "start_latency": lambda: start_latency.run(5),
@@ -61,6 +63,7 @@ QUICK: dict[str, Callable[[], Report]] = {
     "pipelines": lambda: pipelines.run(5),
     "schedules": lambda: schedules.run(50, 10),
     "datasets": lambda: datasets.run(1, 2000, 256),
+    "alerts": lambda: alerts.run(100),
 }
 
 
