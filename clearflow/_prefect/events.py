@@ -129,7 +129,8 @@ def _chosen(
     exact = [n for n in names if not n.endswith("*")]
     prefixes = [n[:-1] for n in names if n.endswith("*")]
     if names:
-        chosen["event"] = {"name": exact, "prefix": prefixes} if exact else {"prefix": prefixes}
+        # Of names and prefixes an event would have to fit both; a name is a prefix of itself.
+        chosen["event"] = {"prefix": [*prefixes, *exact]} if prefixes else {"name": exact}
     return chosen
 
 
