@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from clearflow.client.flows import enqueue
     from clearflow.client.model import Model
     from clearflow.client.models import InputModel, OutputModel
+    from clearflow.client.optimizer import HyperParameterOptimizer
+    from clearflow.client.optimizers import (
+        GridSearch,
+        OptimizerBOHB,
+        OptimizerOptuna,
+        RandomSearch,
+    )
     from clearflow.client.pipelines.components import PipelineDecorator, component, pipeline
     from clearflow.client.pipelines.pipeline import Pipeline
     from clearflow.client.pipelines.pipeline import Pipeline as PipelineController
@@ -24,23 +31,40 @@ if TYPE_CHECKING:
     from clearflow.client.task import Task
     from clearflow.client.triggers import TriggerScheduler
     from clearflow.queues import Queue
+    from clearflow.words.spaces import (
+        DiscreteParameterRange,
+        LogUniformParameterRange,
+        ParameterSet,
+        UniformIntegerParameterRange,
+        UniformParameterRange,
+    )
 
     __version__: str
 
 __all__ = [
     "Dataset",
+    "DiscreteParameterRange",
+    "GridSearch",
+    "HyperParameterOptimizer",
     "InputModel",
+    "LogUniformParameterRange",
     "Model",
     "Monitor",
+    "OptimizerBOHB",
+    "OptimizerOptuna",
     "OutputModel",
+    "ParameterSet",
     "Pipeline",
     "PipelineController",
     "PipelineDecorator",
     "Queue",
+    "RandomSearch",
     "SlackMonitor",
     "Task",
     "TaskScheduler",
     "TriggerScheduler",
+    "UniformIntegerParameterRange",
+    "UniformParameterRange",
     "__version__",
     "component",
     "enqueue",
@@ -49,18 +73,28 @@ __all__ = [
 
 _HOMES = {
     "Dataset": "clearflow.client.dataset",
+    "DiscreteParameterRange": "clearflow.words.spaces",
+    "GridSearch": "clearflow.client.optimizers",
+    "HyperParameterOptimizer": "clearflow.client.optimizer",
     "InputModel": "clearflow.client.models",
+    "LogUniformParameterRange": "clearflow.words.spaces",
     "Model": "clearflow.client.model",
     "Monitor": "clearflow.apps.monitor",
+    "OptimizerBOHB": "clearflow.client.optimizers",
+    "OptimizerOptuna": "clearflow.client.optimizers",
     "OutputModel": "clearflow.client.models",
+    "ParameterSet": "clearflow.words.spaces",
     "Pipeline": "clearflow.client.pipelines.pipeline",
     "PipelineController": "clearflow.client.pipelines.pipeline",
     "PipelineDecorator": "clearflow.client.pipelines.components",
     "Queue": "clearflow.queues",
+    "RandomSearch": "clearflow.client.optimizers",
     "SlackMonitor": "clearflow.apps.monitor",
     "Task": "clearflow.client.task",
     "TaskScheduler": "clearflow.client.scheduler",
     "TriggerScheduler": "clearflow.client.triggers",
+    "UniformIntegerParameterRange": "clearflow.words.spaces",
+    "UniformParameterRange": "clearflow.words.spaces",
     "component": "clearflow.client.pipelines.components",
     "enqueue": "clearflow.client.flows",
     "pipeline": "clearflow.client.pipelines.components",

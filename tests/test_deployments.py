@@ -67,8 +67,10 @@ async def test_prefect_yaml_is_deployed_and_each_of_it_runs_on_an_agent(throw_aw
     deploy(throw_away)
     async with client(throw_away) as ask:
         throw_away.agent("cpu", "services", slots=2)
-        # Without a Slack nothing is told; tests of the monitor have one.
-        started = {name: await run_of(ask, name) for name in WANTED if name != "slack-monitor"}
+        # Without a Slack nothing is told, and without a task nothing is searched: they have tests
+        # of their own.
+        needy = {"slack-monitor", "search"}
+        started = {name: await run_of(ask, name) for name in WANTED if name not in needy}
         for name, run_id in started.items():
             run = await ask.ended(run_id, timeout=180)
             assert run.state, name
@@ -82,6 +84,7 @@ async def test_prefect_yaml_is_deployed_and_each_of_it_runs_on_an_agent(throw_aw
         assert "0 tasks deleted" in await ask.console(started["cleanup"])
         apps = {i.name: (i.app, i.project, i.queue) for i in await running.instances(ask.api)}
         assert apps["cleanup"] == ("cleanup", "Applications", "services")
+        assert apps["search"] == ("search", "Applications", "services")
         assert apps["slack-monitor"] == ("slack-monitor", "Applications", "services")
         await triggered(ask, not_this=started["report"])
 

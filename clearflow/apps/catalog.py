@@ -78,6 +78,13 @@ APPS = (
         "cleanup",
         "CleanupSettings",
     ),
+    App(
+        "search",
+        "Searches parameters: its trials are copies of a task.",
+        "clearflow.apps.search",
+        "search",
+        "SearchSettings",
+    ),
 )
 
 

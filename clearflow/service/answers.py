@@ -15,6 +15,7 @@ from clearflow.service.models import ModelVerbs
 from clearflow.service.pipelines import Pipelines
 from clearflow.service.readings import Readings
 from clearflow.service.schedules import Schedules
+from clearflow.service.searches import Searches
 from clearflow.service.spool import Spool
 from clearflow.service.tasks import Tasks
 from clearflow.service.triggers import Triggers
@@ -29,6 +30,7 @@ _GROUPS: tuple[Callable[[Api, str], Group], ...] = (
     Datasets,
     Triggers,
     ModelVerbs,
+    Searches,
 )
 
 OF_RESULTS = ("scalars", "last", "artifacts", "artifact")

@@ -25,6 +25,7 @@ from clearflow._prefect.http import Api
 from clearflow.errors import ClearflowError
 from clearflow.tasks import results as reading
 from clearflow.tasks.results import ARTIFACTS, GRID, PICTURE, SCALARS, SCALARS_PICTURE, VALUES
+from clearflow.tasks.telling import Reports
 from clearflow.words import drawing
 from clearflow.words.curves import FULL, Key, Segment, Trail, thinned
 from clearflow.words.drawing import Axes, Line
@@ -48,6 +49,7 @@ class Results:
         self._scalars: deque[tuple[str, str, list[int], list[float]]] = deque()
         self._items: deque[Mapping[str, Any]] = deque()
         self._segment: Segment | None = None
+        self._reports: Reports | None = None
         self._segment_id: str | None = None
         self._unwritten = False
         self._trails: dict[Key, Trail] = {}
@@ -117,6 +119,7 @@ class Results:
     async def _begin(self) -> None:
         """What there is already, of an earlier attempt or another writer."""
         run = await runs.read(self._api, self._run_id)
+        self._reports = Reports(run)
         claim = (run.state.note.claim if run.state else None) or ""
         at = self._api.clock.now().isoformat()
         self._segment = Segment(claim, secrets.token_hex(6), at)
@@ -158,6 +161,8 @@ class Results:
                 self._api, self._run_id, SCALARS, HIDDEN, data
             )
         self._unwritten = False
+        if self._reports is not None:
+            await self._reports.tell(self._api)
 
     async def _draw(self) -> None:
         self._drawn = time.monotonic()

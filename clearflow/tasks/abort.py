@@ -1,4 +1,4 @@
-"""Aborting tasks: waiting ones at once, others through whoever has them; pipelines with steps."""
+"""Aborting tasks: waiting ones at once, others through whoever has them; controllers with all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from clearflow._prefect.holds import label
 from clearflow._prefect.http import Api
 from clearflow._prefect.many import WIDTH, Progress, each, quiet
 from clearflow.errors import NotFound, Refused
-from clearflow.tasks.steps import steps
+from clearflow.tasks.steps import of_controller
 from clearflow.words.models import COMPLETED, Run, State
 from clearflow.words.names import CONTROLS
 
@@ -20,7 +20,8 @@ async def abort(
 ) -> list[Run]:
     """Abort tasks. Returns their runs as they are then: ended, or `aborting`.
 
-    The steps of a pipeline are aborted with it, and once more by whoever records its end.
+    The steps of a pipeline, and the trials of a search, are aborted with it, and once more by
+    whoever records its end.
 
     Raises Refused for tasks that had ended, after the others were aborted.
     """
@@ -37,15 +38,15 @@ async def abort(
             if state is None:
                 raise Refused(f"{label(fresh)} has ended: {fresh.status(api.clock.now())}")
             if CONTROLS in fresh.labels:
-                await abort_steps(api, fresh.task_id, by=by)
+                await abort_steps(api, fresh, by=by)
             return fresh
 
     return await each(tasks, one, progress, width=WIDTH)
 
 
-async def abort_steps(api: Api, pipeline: str, *, by: str) -> None:
-    """Abort the steps of a pipeline that have not ended."""
-    found = await steps(api, pipeline)
+async def abort_steps(api: Api, controller: Run, *, by: str) -> None:
+    """Abort the steps of a pipeline, or trials of a search, that have not ended."""
+    found = await of_controller(api, controller)
     left = [run for run in found.values() if run.state is not None and not run.state.final]
 
     async def one(run: Run) -> None:
@@ -58,8 +59,8 @@ async def abort_steps(api: Api, pipeline: str, *, by: str) -> None:
 async def after_end(api: Api, run: Run, state: State | None, *, by: str) -> None:
     """To be called by whoever has written `state` at the end of a claim.
 
-    The steps of a pipeline do not outlive the end of its controller, but for one that is to be
+    Steps and trials do not outlive the end of their controller, but for one that is to be
     started again, and goes on with them.
     """
     if state is not None and state.final and state.type != COMPLETED and CONTROLS in run.labels:
-        await abort_steps(api, run.task_id, by=by)
+        await abort_steps(api, run, by=by)

@@ -1,11 +1,11 @@
-"""Which tasks are the steps of a pipeline."""
+"""Which tasks are the steps of a pipeline, and the trials of a search."""
 
 from __future__ import annotations
 
 from clearflow._prefect import runs
 from clearflow._prefect.http import Api
 from clearflow.words.models import Run
-from clearflow.words.names import OF_STEPS, STEP
+from clearflow.words.names import CONTROLS, OF_SEARCHES, OF_STEPS, SEARCH, STEP
 
 TRY = f"{STEP}.try"
 
@@ -17,8 +17,20 @@ def mark(pipeline: str) -> str:
 
 async def steps(api: Api, pipeline: str) -> dict[str, Run]:
     """The steps that a pipeline has started, by their task ids, in the runs that they have now."""
+    return await children(api, mark(pipeline))
+
+
+async def of_controller(api: Api, run: Run) -> dict[str, Run]:
+    """What a controller has started: the steps of a pipeline, the trials of a search."""
+    if run.labels.get(CONTROLS) == SEARCH:
+        return await children(api, f"{OF_SEARCHES}{run.task_id}")
+    return await steps(api, run.task_id)
+
+
+async def children(api: Api, tag: str) -> dict[str, Run]:
+    """The tasks with this tag, by their ids, in the runs that they have now."""
     found: dict[str, Run] = {}
-    async for run in runs.find(api, {"tags": {"all_": [mark(pipeline)]}}):
+    async for run in runs.find(api, {"tags": {"all_": [tag]}}):
         other = found.get(run.task_id)
         # One that is just being moved to another queue has two runs for a moment.
         if other is None or runs.hop(run) > runs.hop(other):

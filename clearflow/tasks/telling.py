@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 
 from clearflow._prefect import events
 from clearflow._prefect.http import Api
 from clearflow.tasks.describe import describe, name_of, tags_of
 from clearflow.words.models import Run
+from clearflow.words.names import OF_SEARCHES, REPORTED, REPORTS
 from clearflow.words.tagging import ARCHIVED
 
 TAGGED, UNTAGGED = "tagged", "untagged"
@@ -47,3 +49,29 @@ async def tell_tags(api: Api, run: Run, before: Collection[str], *, by: str) -> 
         await tell(api, run, ARCHIVED if ARCHIVED in more else TAGGED, by=by, changed=more)
     if gone := set(before) - now:
         await tell(api, run, UNTAGGED, by=by, changed=gone)
+
+
+class Reports:
+    """Tells the search that a task is a trial of that it has reported something.
+
+    At once at first, and less often as the task grows old: an event is for good to the server.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._tags = [t for t in run.tags if t.startswith(OF_SEARCHES)]
+        self._heard = REPORTS in run.labels
+        self._began = self._next = time.monotonic()
+
+    async def tell(self, api: Api) -> None:
+        now = time.monotonic()
+        if not self._heard or now < self._next:
+            return
+        self._next = now + min(max((now - self._began) / 20, 1.0), 30.0)
+        tags = {f"prefect.tag.{tag}": "tag" for tag in self._tags}
+        await events.emit(
+            api,
+            REPORTED,
+            f"clearflow.task.{self._run.task_id}",
+            related={f"prefect.flow-run.{self._run.id}": "flow-run", **tags},
+        )

@@ -158,7 +158,7 @@ class _Frame:
             middle = (_TOP + bottom) / 2
             self.put(
                 f'<text x="14" y="{middle}" text-anchor="middle"'
-                f' transform="rotate(-90 14 {middle})">{_text(axes.y)}</text>'
+                f' transform="rotate(-90 14 {middle})">{escaped(axes.y)}</text>'
             )
 
     def x(self, value: float) -> float:
@@ -177,7 +177,7 @@ class _Frame:
     ) -> None:
         big = f' font-size="{size}"' if size else ""
         where = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{ink}"{big}'
-        self.put(f"<text {where}>{_text(text)}</text>")
+        self.put(f"<text {where}>{escaped(text)}</text>")
 
     def svg(self) -> str:
         head = (
@@ -188,7 +188,7 @@ class _Frame:
         return head + "".join(self._marks) + "</svg>"
 
 
-def _text(text: str) -> str:
+def escaped(text: str) -> str:
     # XML knows no control characters, not even escaped ones.
     return escape("".join(c if c.isprintable() else " " for c in text))
 

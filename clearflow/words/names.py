@@ -47,7 +47,9 @@ HERE = "clearflow:here"
 ASKS = "clearflow.asks"
 
 # How tags begin, and labels, that a task has as the step of a pipeline; its copies have them not.
-OF_STEPS = ("pipeline:", "cache:")
+# The last is how the tag of a search's trials begins.
+OF_SEARCHES = "search:"
+OF_STEPS = ("pipeline:", "cache:", OF_SEARCHES)
 STEP = "clearflow.step"
 
 # How tags begin, and labels, that a task has of what has launched it: the unique key of that
@@ -55,8 +57,13 @@ STEP = "clearflow.step"
 OF_LAUNCHES = ("launch:", "origin:")
 LAUNCHED = "clearflow.launched"
 
-# The label of a task that is the controller of a pipeline.
+# Of a task whose reports are told as events, as somebody waits for them: a trial.
+REPORTS = f"{LAUNCHED}.reports"
+REPORTED = "clearflow.task.reported"
+
+# The label of a task that is a controller, and what it says of one of trials.
 CONTROLS = "clearflow.controls"
+SEARCH = "search"
 
 # Said on the event stream of a pool when such a run begins; the payload names its claim.
 BEGAN = "clearflow.task.began"

@@ -40,7 +40,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "httpx": ("_prefect/",),
     "kubernetes": ("runtimes/kubernetes.py",),
     "nicegui": ("board/",),
-    "optuna": ("automation/",),
+    "optuna": ("automation/search/samplers.py",),
     "slack_sdk": ("automation/",),
     "uv": ("environment/",),
     "websockets": ("_prefect/",),

@@ -1,4 +1,4 @@
-"""An agent of this machine that serves the steps of one pipeline, and ends with it."""
+"""An agent of this machine that serves the tasks of one pipeline or search, and ends with it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _SLOTS = 4
 
 
 @contextlib.contextmanager
-def agent(pipeline: str) -> Iterator[str]:
+def agent(id: str, what: str = "pipeline", slots: int = _SLOTS) -> Iterator[str]:
     """The name of a queue that an agent here serves meanwhile."""
-    queue = f"pipeline {pipeline[:8]}"
-    words = ["agent", "start", "--queue", queue, "--create-queue", "--slots", str(_SLOTS)]
-    name = f"pipeline-{pipeline[:8]}-{os.getpid()}"
+    queue = f"{what} {id[:8]}"
+    words = ["agent", "start", "--queue", queue, "--create-queue", "--slots", str(slots)]
+    name = f"{what}-{id[:8]}-{os.getpid()}"
     started = subprocess.Popen(
         [sys.executable, "-m", "clearflow", *words, "--name", name],
         stdin=subprocess.DEVNULL,
