@@ -318,6 +318,11 @@ def _stored(alias: str) -> str | None:
 
 
 def _used(alias: str, id: str) -> None:
+    """Note with this program's task which dataset it used; a flow's parameters are its own."""
     task = Task.current_task()
-    if task is not None:
+    if task is None:
+        return
+    if door.ask("me").get("script", True):
         task.set_parameter(f"Datasets/{alias}", id)
+    else:
+        task.set_user_properties(**{f"Datasets/{alias}": id})

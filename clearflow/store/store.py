@@ -107,10 +107,19 @@ class Store:
         """Keep some bytes: their hash, and whether they had to be sent. For threads of `each`."""
         digest = digest or hashlib.sha256(content).hexdigest()
         path = self._object(digest)
-        if os.path.exists(path) if self.local is not None else self._fs.exists(path):
+        if self._holds(path, len(content)):
             return digest, False
         self._replace(path, content)
         return digest, True
+
+    def _holds(self, path: str, size: int) -> bool:
+        """Whether it is there; what a machine without power has cut off is not."""
+        if self.local is None:
+            return bool(self._fs.exists(path))
+        try:
+            return os.stat(path).st_size == size
+        except FileNotFoundError:
+            return False
 
     def load(
         self, digest: str, start: int = 0, end: int | None = None, room: memoryview | None = None
