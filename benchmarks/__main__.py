@@ -26,6 +26,7 @@ from benchmarks import (
     snapshot,
     start_latency,
     throughput,
+    triggers,
 )
 from benchmarks.bench import Report, markdown
 
@@ -44,6 +45,7 @@ FULL: dict[str, Callable[[], Report]] = {
     "docker_start": docker_start.run,
     "pipelines": pipelines.run,
     "schedules": schedules.run,
+    "triggers": triggers.run,
     "datasets": datasets.run,
     "alerts": alerts.run,
 }
@@ -62,6 +64,7 @@ QUICK: dict[str, Callable[[], Report]] = {
     "docker_start": lambda: docker_start.run(5),
     "pipelines": lambda: pipelines.run(5),
     "schedules": lambda: schedules.run(50, 10),
+    "triggers": lambda: triggers.run(5),
     "datasets": lambda: datasets.run(1, 2000, 256),
     "alerts": lambda: alerts.run(100),
 }

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import yaml
 
+from clearflow._prefect.events import emit
 from clearflow.apps import running
 from clearflow.automation.schedulers import listing
 from tests.support.agents import Client, Site, client, opened
@@ -20,7 +21,7 @@ from tests.support.waiting import wait_until_async
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "deployments" / "prefect.yaml"
-FLOWS = {"scheduler": "clearflow-launch", "cleanup": "clearflow-cleanup"}
+FLOWS = {"scheduler": "clearflow-launch", "cleanup": "clearflow-cleanup", "retrain": "greet"}
 WANTED = {d["name"]: d for d in yaml.safe_load(FILE.read_text())["deployments"]}
 
 
@@ -87,6 +88,7 @@ async def test_prefect_yaml_is_deployed_and_each_of_it_runs_on_an_agent(throw_aw
         assert apps["search"] == ("search", "Applications", "services")
         assert apps["slack-monitor"] == ("slack-monitor", "Applications", "services")
         await triggered(ask, not_this=started["report"])
+        await told(ask, not_this=started["retrain"])
 
 
 async def triggered(ask: Client, not_this: str) -> None:
@@ -101,6 +103,22 @@ async def triggered(ask: Client, not_this: str) -> None:
         return [r["id"] for r in runs if r["id"] != not_this and r["state"]["type"] == "COMPLETED"]
 
     assert await wait_until_async(completed, 60, what="the triggered run to complete")
+
+
+async def told(ask: Client, not_this: str) -> None:
+    """The automation of `triggers:` hears of our own events: a dataset was tagged."""
+    for tags in (["raw"], ["production", "raw"]):
+        payload = {"name": "digits", "version": "1.0.0", "tags": tags}
+        await emit(ask.api, "clearflow.dataset.tagged", "clearflow.dataset.1", payload=payload)
+    deployment = await ask.api.get("/deployments/name/greet/retrain")
+    wanted = {"deployments": {"id": {"any_": [deployment["id"]]}}}
+
+    async def completed() -> list[str]:
+        runs = await ask.api.post("/flow_runs/filter", wanted)
+        return [r["id"] for r in runs if r["id"] != not_this and r["state"]["type"] == "COMPLETED"]
+
+    (run,) = await wait_until_async(completed, 60, what="the triggered run to complete")
+    assert "Hello, digits 1.0.0!" in await ask.console(run)
 
 
 def test_the_flows_know_nothing_of_clearflow():

@@ -68,7 +68,7 @@ async def _one(
         return True
     why = words.misfit(trigger.when(), fact)
     if why is None and trigger.metric is not None:
-        mine = triggers.metric_key(group.id, trigger.name)
+        mine = words.metric_key(group.id, trigger.name)
         why = None if fact.trigger == mine else "it was asked for by another trigger"
     if why is None:
         why, run = await _ours(api, group, trigger, fact, run)

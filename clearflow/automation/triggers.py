@@ -21,16 +21,15 @@ from clearflow._prefect.http import Api
 from clearflow.automation import launching
 from clearflow.automation.reactions import EVENT, Reaction, Trigger
 from clearflow.errors import NotFound, Refused, Usage
-from clearflow.registry import index
 from clearflow.settings import settings
 from clearflow.words import entries, launches, triggers
-from clearflow.words.names import DEPLOYMENT, labels, slug, stored, tags
+from clearflow.words.names import DEPLOYMENT, labels, stored, tags
 from clearflow.words.triggers import When
 
 NAME, PROJECT, QUEUE = "triggers", "Triggers", "services"
 ENTRYPOINT = "clearflow.apps.trigger.trigger"
 TAG = "clearflow:triggers"
-IN, METRICS = "clearflow:trigger-of:", "clearflow:trigger-metric"
+IN = "clearflow:trigger-of:"
 CURSOR = "clearflow_triggers_"
 _MARK = "⚡ "
 """How the flows of groups begin, so that no automation runs them because they ran."""
@@ -159,6 +158,9 @@ async def check(api: Api, wanted: Sequence[Trigger]) -> list[When]:
 
 async def _check_project(api: Api, project: str) -> None:
     """Raise NotFound for a project in which there is neither a task nor a dataset nor a model."""
+    # It brings what stores need, which whoever launches tasks has no use for.
+    from clearflow.registry import index
+
     where = {"tags": {"all_": [f"project:{project}"]}}
     if await anext(runs.find(api, where, limit=1), None) is not None:
         return
@@ -287,7 +289,7 @@ async def _put(
             f"{group.project} · {group.name}: {each.name}",
             trigger=ear,
             action=automations.run_deployment(group.id, {"reaction": reaction}),
-            tags=[*marks, METRICS] if when.metric is not None else marks,
+            tags=[*marks, triggers.METRICS] if when.metric is not None else marks,
             description=f"Launches {each.launch.what} when {when.words}.",
             enabled=each.active,
         )
@@ -318,17 +320,12 @@ def ears(group: Group, each: Trigger, when: When) -> list[dict[str, Any]]:
     if ours:
         match = {"prefect.resource.id": f"clearflow.{when.kind}.*"}
         if when.metric is not None:
-            match["clearflow.trigger"] = metric_key(group.id, each.name)
+            match["clearflow.trigger"] = triggers.metric_key(group.id, each.name)
         if when.project is not None:
             match["clearflow.project"] = exactly(when.project)
         match |= {f"{TAG_LABEL}{tag}": "*" for tag in when.all_tags}
         found.append(automations.on_event(ours, match))
     return found
-
-
-def metric_key(group: str, name: str) -> str:
-    """What events of a metric are labelled with, of the trigger that has asked for them."""
-    return slug(f"{group} {name}")
 
 
 # -- changing ---------------------------------------------------------------------------------

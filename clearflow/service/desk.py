@@ -17,7 +17,8 @@ from clearflow._prefect.http import Api
 from clearflow.errors import ClearflowError, Usage
 from clearflow.runtimes import wire
 from clearflow.service.answers import OF_RESULTS, Service
-from clearflow.service.results import Results
+from clearflow.service.crossings import Crossings
+from clearflow.service.results import Results, Scalars
 from clearflow.tasks.describe import describe
 from clearflow.words import parameters as words
 from clearflow.words.models import Run
@@ -46,6 +47,7 @@ class Desk:
     ) -> None:
         self._api, self._run_id, self._say = api, run_id, say
         self.results = Results(api, run_id, lambda text: say(text, 40))
+        self._crossings = Crossings(api, run_id, lambda text: say(text, 40))
         self.verdict: tuple[str, str] | None = None
         self.grace = 0.0
         self._run: Run | None = None
@@ -61,7 +63,7 @@ class Desk:
         }
         # What is told and not asked is done at once, so that it counts for all that comes after.
         self._told: dict[str, Callable[..., None]] = {
-            "report": self.results.take,
+            "report": self._report,
             "say": lambda text, level: say(str(text), level),
         }
         self._served: set[asyncio.Future[None]] = set()
@@ -92,6 +94,10 @@ class Desk:
             self._told[verb](**arguments)
         except (TypeError, ValueError) as error:
             self._say(f"{verb}: {error}", 40)
+
+    def _report(self, scalars: Scalars = (), items: Sequence[Mapping[str, Any]] = ()) -> None:
+        self.results.take(scalars, items)
+        self._crossings.take(scalars)
 
     async def drained(self) -> None:
         """Until all is here that the processes of the task have said; they have ended."""
@@ -197,4 +203,4 @@ class Desk:
     async def written(self) -> None:
         """Until everything that was said stands on the server."""
         await self._noted()
-        await self.results.written()
+        await asyncio.gather(self.results.written(), self._crossings.told())

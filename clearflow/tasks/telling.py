@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from clearflow._prefect import events
 from clearflow._prefect.http import Api
@@ -15,8 +16,20 @@ from clearflow.words.tagging import ARCHIVED
 TAGGED, UNTAGGED = "tagged", "untagged"
 
 
-async def tell(api: Api, run: Run, what: str, *, by: str, changed: Collection[str] = ()) -> None:
-    """Tell that a task was tagged, untagged, published or archived; `run` is as it is now."""
+async def tell(
+    api: Api,
+    run: Run,
+    what: str,
+    *,
+    by: str,
+    changed: Collection[str] = (),
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Tell that a task was tagged, untagged, published or archived; `run` is as it is now.
+
+    `more` is further payload; the `trigger` of a metric is also a label.
+    """
+    asked = (more or {}).get("trigger")
     seen = describe(api, run)
     said = {
         "id": seen["id"],
@@ -27,6 +40,7 @@ async def tell(api: Api, run: Run, what: str, *, by: str, changed: Collection[st
         "status": seen["status"],
         "by": by,
         "task": None,
+        **(more or {}),
     }
     await events.emit(
         api,
@@ -36,6 +50,7 @@ async def tell(api: Api, run: Run, what: str, *, by: str, changed: Collection[st
             "prefect.resource.name": name_of(run),
             "clearflow.name": name_of(run),
             "clearflow.project": str(seen["project"] or ""),
+            **({"clearflow.trigger": str(asked)} if asked else {}),
         },
         related={f"prefect.flow-run.{run.id}": "flow-run"},
         payload=said,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clearflow.errors import NotFound, Usage
+from clearflow.words.names import slug
 
 DATASET, MODEL, TASK = "dataset", "model", "task"
 KINDS = (DATASET, MODEL, TASK)
@@ -32,6 +33,9 @@ STATES: Mapping[str, tuple[str, ...]] = {
     "aborted": ("Cancelled",),
 }
 """The names of the states that Prefect tells of when a task comes to a status."""
+
+METRICS = "clearflow:trigger-metric"
+"""The tag of the automations that wait for a metric."""
 
 _FLOW_RUN = "prefect.flow-run."
 _BELOW = {"min", "minimum", "below"}
@@ -173,6 +177,11 @@ def expected(when: When) -> list[str]:
     if when.kind == MODEL and when.wanted and CREATED not in happens:
         happens.append(CREATED)
     return list(dict.fromkeys([*names, *(f"clearflow.{when.kind}.{w}" for w in happens)]))
+
+
+def metric_key(group: str, name: str) -> str:
+    """What events of a metric are labelled with, of the trigger that has asked for them."""
+    return slug(f"{group} {name}")
 
 
 # -- whether it fires -------------------------------------------------------------------------

@@ -340,6 +340,14 @@ triggers.start_remotely()
 print([each["name"] for each in triggers.get_triggers()])
 """
 
+REPORTS = """
+from clearflow import Task
+task = Task.init({project!r}, "falls")
+for iteration, value in enumerate([1.0, 0.0, -1.0, 2.0, -0.5, -3.0]):
+    task.get_logger().report_scalar("loss", "train", value=value, iteration=iteration)
+task.close()
+"""
+
 
 @pytest.mark.timeout(300)
 async def test_an_agent_launches_it_again_each_time_and_the_command_line_sees_it(
@@ -381,6 +389,23 @@ async def test_an_agent_launches_it_again_each_time_and_the_command_line_sees_it
             ("other", "added"),
             ("fresh", "removed"),
         ]
+        # A task reports a loss that falls, rises, and falls again.
+        low = asked("low", base, "task", project=project, metric="loss", variant="train")
+        low |= {"threshold": 0, "launch": {"task": base.task_id, "queue": "idle"}}
+        group = await put(ask, unique("metrics"), low)
+        file = tmp_path / "falls.py"
+        file.write_text(REPORTS.format(project=project))
+        done = python(site, str(file))
+        assert done.returncode == 0, done.stderr
+        found = await reactions(ask.api, group, 2)
+        told = [run.parameters["reaction"]["event"]["payload"] for run in found]
+        assert sorted(each["value"] for each in told) == [-0.5, 0.0]
+        assert {(each["name"], each["iteration"]) for each in told} == {("falls", 1), ("falls", 4)}
+
+        async def both() -> bool:
+            return len(await launched(ask.api, group, "low")) == 2
+
+        await wait_until_async(both, 60, what="a task for each crossing")
         words = ("model", "new", "--task", base.task_id, "-q", "cpu", "--on-tag", "good")
         said = clearflow(site, "trigger", "add", *words, *where, "--project", "By itself")
         assert "added 'new'" in said.stdout + said.stderr, said.stderr

@@ -9,6 +9,7 @@ from clearflow.automation.reactions import Trigger, parsed
 from clearflow.automation.triggers import Group
 from clearflow.errors import NotFound, Usage
 from clearflow.words import triggers
+from clearflow.words.crossings import Condition, Watch
 from clearflow.words.triggers import DATASET, MODEL, TASK, Fact, When, expected, misfit
 
 LAUNCH = {"task": "11111111-1111-1111-1111-111111111111"}
@@ -153,7 +154,7 @@ def test_what_an_automation_is_told_to_listen_to() -> None:
     assert "prefect.tag.a" not in str(states)
     assert ours["expect"] == ["clearflow.task.published", "clearflow.task.tagged"]
     (metric,) = ears(kind="task", metric="loss", threshold=1)
-    assert metric["match"]["clearflow.trigger"] == engine.metric_key("g", "t")
+    assert metric["match"]["clearflow.trigger"] == triggers.metric_key("g", "t")
 
 
 def test_words_and_what_there_is_to_say() -> None:
@@ -180,3 +181,22 @@ def test_bad_input() -> None:
     assert triggers.status_of("Crashed") == "crashed"
     assert triggers.status_of("Cancelled") == "aborted"
     assert triggers.status_of("Late") is None
+
+
+def test_clearml_a_metric_that_crosses_again_never_fired_again() -> None:
+    watch = Watch()
+    low = Condition("low", "loss", "train", 0.0, "min")
+    high = Condition("high", "loss", None, 2.0, "max", "Alice")
+    watch.conditions = [low, high]
+
+    def look(values: list[float], series: str = "train", project: str = "Alice") -> list[Any]:
+        found = watch.look(project, "loss", series, range(len(values)), values)
+        return [(each.key, each.value) for each in found]
+
+    assert look([1.0, 0.5, 0.0, -1.0]) == [("low", 0.0)]
+    assert look([-1.0, float("nan"), -2.0]) == []
+    assert look([0.1, -0.1, 3.0]) == [("low", -0.1), ("high", 3.0)]
+    assert look([2.5, 1.0, 2.0]) == [("high", 2.0)]
+    assert look([9.0, -9.0], "test") == [("high", 9.0)]
+    assert look([1.0, 9.0], "test", "Bob") == []
+    assert list(watch.look("Alice", "acc", "train", [1], [-5.0])) == []
