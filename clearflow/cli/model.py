@@ -258,3 +258,13 @@ def rm(
     confirm(f"Delete the model {_title(row)}?", yes)
     _asked("model.delete", id=row["id"], force=force)
     say(f"deleted {_title(row)}, {row['id']}")
+
+
+@app.command()
+def reindex(json: Json = False) -> None:
+    """Make all that Prefect shows of the models anew, from what is in the store."""
+    count = _asked("model.reindex")
+    if json:
+        print_json({"models": count})
+    else:
+        say(f"{count} models")

@@ -55,6 +55,7 @@ class ModelVerbs:
             "model.piece": self._piece,
             "model.lineage": self._lineage,
             "model.delete": self._delete,
+            "model.reindex": self._reindex,
         }
 
     def _models(self, task: str | None = None) -> Models:
@@ -176,6 +177,10 @@ class ModelVerbs:
     async def _delete(self, id: str, force: bool = False, by_task: str | None = None) -> None:
         models = self._models(by_task)
         await models.delete((await models.get(id)).id, force=force)
+
+    async def _reindex(self) -> int:
+        """Make all that Prefect has of the models anew; how many there are."""
+        return await (await self._models().registry()).reindex()
 
 
 def _checked(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,12 @@ import pytest
 from clearflow.client import door
 from clearflow.client.model import Model
 from clearflow.client.models import InputModel, ModelsList, OutputModel
+from clearflow.client.pipelines.engine import model_of
 from clearflow.client.task import Task
 from clearflow.errors import NotFound, Refused, Usage
 from clearflow.models import Wanted, reached, summary
 from clearflow.words.entries import Entry
+from clearflow.words.references import Reference
 
 OLD = Entry(
     "model", "a" * 32, "net", "Alice", tags=("stable",), created="2026-01-01", task="t1",
@@ -105,6 +107,8 @@ class Answers:
             return self.models[said["id"]]
         if verb == "model.note":
             self.models[said["id"]].update(said.get("about") or {})
+        if verb == "model.of":
+            return {"input": [], "output": list(self.models.values())}
         if verb == "keep":
             return f"store:{'0' * 64}"
         return None
@@ -156,6 +160,23 @@ def test_weights_at_an_address_are_registered(answers: Answers) -> None:
 def test_what_cannot_be_is_told(answers: Answers, act: Any, said: str) -> None:
     with pytest.raises((Usage, NotFound), match=said):
         act()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("train.models.output.-1", "2" * 32),
+        ("train.models.output.0", "0" * 32),
+        ("train.models.output.b", "1" * 32),
+        ("train.models.output.-1.url", f"clearflow-model://{'2' * 32}"),
+    ],
+)
+def test_a_pipeline_refers_to_models_of_its_steps(answers: Answers, text: str, found: str) -> None:
+    for name in ("a", "b", "a"):
+        answers.ask("model.create", name=name, about={})
+    assert model_of(Task("t"), Reference.parse(text)) == found
+    with pytest.raises(Usage, match=r"has no model output\.7"):
+        model_of(Task("t"), Reference.parse("train.models.output.7"))
 
 
 def test_models_of_a_task_are_had_by_number_and_by_name(answers: Answers) -> None:
