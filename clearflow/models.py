@@ -7,7 +7,6 @@ for each task that it was an input of.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -189,7 +188,7 @@ class Models:
         try:
             await registry.get(id)
         except NotFound:
-            reached(await self.get(id))
+            reached(await self.get(id), registry.home)
             raise
         return registry
 
@@ -201,12 +200,11 @@ class Models:
         return {id: known.get(id, id) for id in ids}
 
 
-def reached(entry: Entry) -> None:
-    """Raises Refused for a model in a folder of another machine."""
-    if entry.host and entry.host != socket.gethostname():
+def reached(entry: Entry, home: str) -> None:
+    """Raises Refused for a model in another folder than that of the store here."""
+    if entry.host and entry.host != home:
         raise Refused(
-            f"the model {entry.title} is kept in a folder of {entry.host}, which this machine does"
-            " not reach",
+            f"the model {entry.title} is kept in {entry.host}, and not in the store here",
             hint="`clearflow store set URL` names a store that all machines reach",
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -114,7 +115,6 @@ class ModelVerbs:
         key = f"{USED}{run.task_id}"
         if key in entry.about:
             return summary(entry)
-        reached(entry)
         return summary(await models.note(entry.id, {key: self._api.clock.now().isoformat()}))
 
     async def _get(self, id: str) -> dict[str, Any]:
@@ -143,12 +143,13 @@ class ModelVerbs:
 
     async def _piece(self, id: str, offset: int = 0) -> dict[str, Any]:
         """A piece of what is in it, in base64, and its whole size."""
-        entry = await self._models().get(id)
+        models = self._models()
+        entry = await models.get(id)
         digest = entry.about.get("content")
         if not digest:
             raise NotFound(f"the model {entry.title} has no weights in the store")
-        reached(entry)
-        where = f"store:{digest}" + (f"@{entry.host}" if entry.host else "")
+        reached(entry, (await models.registry()).home)
+        where = f"store:{digest}" + (f"@{socket.gethostname()}" if entry.host else "")
         piece, total = await piece_of(self._api, where, offset)
         return {"content": base64.b64encode(piece).decode(), "total": total}
 

@@ -246,27 +246,27 @@ async def test_bad_input_is_told_before_anything_is_queued(
     assert found == 0
 
 
-async def test_what_the_agent_has_not_is_said_in_the_task(site, ask, project, small_disk):
+async def test_what_the_agent_has_not_is_said_in_the_task(own_site, own_ask, project, small_disk):
     """An index that is down, and a disk that is full; what comes after them runs."""
     down = {"UV_HTTP_RETRIES": "0", "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple"}
-    site.agent("q", home=small_disk, env=down)
+    own_site.agent("q", home=small_disk, env=down)
     (project / "needs.py").write_text("# /// script\n# dependencies = ['cowsay==6.0']\n# ///\n")
     (project / "fine.py").write_text("print('fine')\n")
-    needs = queued(run(site, project, "needs.py", "--queue", "q"))
+    needs = queued(run(own_site, project, "needs.py", "--queue", "q"))
     small = project.parent / "small"
     small.mkdir()
     (small / "fine.py").write_text("print('fine')\n")
-    ended = await ask.ended(needs)
+    ended = await own_ask.ended(needs)
     assert ended.state.type == "FAILED"
     assert "127.0.0.1:9" in ended.note.text, ended.note
-    assert any("uv: " in line for line in await ask.console(needs)), "the resolver's own words"
+    assert any("uv: " in line for line in await own_ask.console(needs)), "the resolver's own words"
     (project / "weights.bin").write_bytes(os.urandom(3_000_000))
-    full = queued(run(site, project, "fine.py", "--queue", "q"))
-    ended = await ask.ended(full)
-    assert (ended.state.type, ended.note.attempt) == ("FAILED", 1), await ask.report(full)
+    full = queued(run(own_site, project, "fine.py", "--queue", "q"))
+    ended = await own_ask.ended(full)
+    assert (ended.state.type, ended.note.attempt) == ("FAILED", 1), await own_ask.report(full)
     assert "o space left on device" in ended.note.text, ended.note
-    after = queued(run(site, small, "fine.py", "--queue", "q"))
-    assert (await ask.ended(after)).state.type == "COMPLETED", await ask.report(after)
+    after = queued(run(own_site, small, "fine.py", "--queue", "q"))
+    assert (await own_ask.ended(after)).state.type == "COMPLETED", await own_ask.report(after)
 
 
 UNKIND = {

@@ -81,9 +81,11 @@ def test_what_is_known_is_told_by_its_kind() -> None:
 
 
 def test_a_model_in_a_folder_of_another_machine() -> None:
-    with pytest.raises(Refused, match="in a folder of elsewhere"):
-        reached(Entry("model", "d" * 32, "net", "Bob", host="elsewhere"))
-    reached(OLD)
+    away = Entry("model", "d" * 32, "net", "Bob", host="elsewhere:store")
+    with pytest.raises(Refused, match="is kept in elsewhere:store"):
+        reached(away, "here:store")
+    reached(away, "elsewhere:store")
+    reached(OLD, "here:store")
 
 
 class Answers:
