@@ -96,16 +96,14 @@ async def launched(
     settings = ["-s", f"api_url={slack.url}", "-s", f"projects={json.dumps([project])}"]
     settings += ["-s", f"token_block={block}", "-s", "channel=#training"]
     start = ["app", "launch", "slack-monitor", "--name", name]
-    done = app(site, *start, *settings)
+    done = app(site, *start, *settings, "--json")
     assert done.returncode == 0, done.stderr
     again = app(site, *start, *settings)
     assert again.returncode == 5, again.stderr
     assert "runs already" in again.stderr
 
-    async def watches() -> bool:
-        return "tells #training" in app(site, "app", "logs", name).stdout
-
-    await wait_until_async(watches, 60, what="the monitor to watch", every=1)
+    await ask.until_printed(json.loads(done.stdout)["task"], "tells #training")
+    assert "tells #training" in app(site, "app", "logs", name).stdout
     await failed_task(ask, project, "bad")
 
     async def told() -> bool:
