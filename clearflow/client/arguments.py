@@ -6,20 +6,26 @@ command line itself was changed after that was captured.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clearflow.client.imports import when_imported
+from clearflow.client.later import Later
 from clearflow.errors import Usage
 from clearflow.words.parameters import ARGS, cast, plain
 
+if TYPE_CHECKING:
+    import argparse
+else:
+    argparse = Later("argparse")
+
 _depth = threading.local()
 _parsed: dict[str, Any] = {}
+_watched: list[bool] = []
 
 
 def _alone(section: str, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -42,10 +48,15 @@ def capture(exchange: Callable[[str, Mapping[str, Any]], Mapping[str, Any] | Non
     """
     global _exchange
     _exchange = exchange
-    if getattr(argparse.ArgumentParser.parse_known_args, "__wrapped__", None) is None:
-        original = argparse.ArgumentParser.parse_known_args
-        argparse.ArgumentParser.parse_known_args = _argparse(original)  # type: ignore[method-assign]
+    if not _watched:
+        _watched.append(True)
+        when_imported("argparse", _patch_argparse)
         when_imported("click.core", _patch_click)
+
+
+def _patch_argparse(module: Any) -> None:
+    parser = module.ArgumentParser
+    parser.parse_known_args = _argparse(parser.parse_known_args)
 
 
 def _settled(values: Mapping[str, Any]) -> Mapping[str, Any]:

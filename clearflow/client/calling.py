@@ -21,9 +21,9 @@ from clearflow.client import outbox
 from clearflow.client.functions import keep
 from clearflow.client.task import Task
 from clearflow.errors import ClearflowError, NotFound, Usage
-from clearflow.words.parameters import cast
+from clearflow.words.parameters import KWARGS, cast
 from clearflow.words.references import artifact_of
-from clearflow.words.scripts import CALLING, KWARGS
+from clearflow.words.scripts import CALLING
 
 RESULT = "return_object"
 

@@ -10,14 +10,20 @@ import atexit
 import functools
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from clearflow.client.later import Later
 from clearflow.errors import ClearflowError
+
+if TYPE_CHECKING:
+    import tempfile
+else:
+    tempfile = Later("tempfile")
+
 
 LARGEST = 100_000_000  # bytes of a file that is sent without being asked for
 

@@ -5,12 +5,18 @@ Dictionaries, dataclasses, pydantic models (1 and 2), and anything else with att
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from clearflow.client.later import Later
 from clearflow.errors import Usage
 from clearflow.words.parameters import cast, plain
+
+if TYPE_CHECKING:
+    import dataclasses
+else:
+    dataclasses = Later("dataclasses")
+
 
 _NOTHING = object()
 

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from clearflow.client import outbox, packing
+from clearflow.client import outbox
+from clearflow.client.later import Later
 from clearflow.errors import Usage
-from clearflow.words import references
-from clearflow.words.scripts import KWARGS
+from clearflow.words.parameters import KWARGS
+
+if TYPE_CHECKING:
+    import inspect
+    import shlex
+
+    from clearflow.client import packing
+    from clearflow.words import references
+else:
+    inspect = Later("inspect")
+    shlex = Later("shlex")
+    packing = Later("clearflow.client.packing")
+    references = Later("clearflow.words.references")
+
 
 _HINT = "put it at the top level of a file, under a name of its own"
 

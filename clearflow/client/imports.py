@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
 
 _waiting: dict[str, list[Callable[[ModuleType], None]]] = {}
 
@@ -23,7 +24,7 @@ def when_imported(name: str, act: Callable[[ModuleType], None]) -> None:
     _waiting.setdefault(name, []).append(act)
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Finds nothing itself; it puts a word in behind the loading of those who are waited for."""
 
     def find_spec(
@@ -39,11 +40,12 @@ class _Finder(MetaPathFinder):
         if spec is None or spec.loader is None:
             _waiting[fullname] = acts
             return None
-        spec.loader = _Loader(spec.loader, acts)
+        # Without the base classes: importing these costs more than all the rest of this file.
+        spec.loader = _Loader(spec.loader, acts)  # type: ignore[assignment]
         return spec
 
 
-class _Loader(Loader):
+class _Loader:
     def __init__(self, loader: Any, acts: Sequence[Callable[[ModuleType], None]]) -> None:
         self._loader, self._acts = loader, acts
 

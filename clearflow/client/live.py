@@ -7,16 +7,25 @@ nothing, however large they are. What they are at the end of the task is what st
 from __future__ import annotations
 
 import atexit
-import hashlib
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clearflow.client import outbox, packing
+from clearflow.client import outbox
+from clearflow.client.later import Later
 from clearflow.errors import Usage
+
+if TYPE_CHECKING:
+    import hashlib
+
+    from clearflow.client import packing
+else:
+    hashlib = Later("hashlib")
+    packing = Later("clearflow.client.packing")
+
 
 _EVERY = 2.0  # seconds
 _FAILED = "failed"

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import mimetypes
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clearflow.client import door, outbox, packing, plots
+from clearflow.client import door, outbox
 from clearflow.client.door import Line as SupervisorLine
+from clearflow.client.later import Later
 from clearflow.errors import Usage
-from clearflow.words import drawing
-from clearflow.words.drawing import Axes
+
+if TYPE_CHECKING:
+    import mimetypes
+
+    from clearflow.client import packing, plots
+    from clearflow.words import drawing
+else:
+    mimetypes = Later("mimetypes")
+    packing = Later("clearflow.client.packing")
+    plots = Later("clearflow.client.plots")
+    drawing = Later("clearflow.words.drawing")
+
 
 _HISTORY = 5  # pictures of one series that are kept
 
@@ -57,9 +66,7 @@ class Logger:
 
     # -- text ---------------------------------------------------------------------------------
 
-    def report_text(
-        self, msg: str, level: int = logging.INFO, print_console: bool = True, *_: Any
-    ) -> None:
+    def report_text(self, msg: str, level: int = 20, print_console: bool = True, *_: Any) -> None:
         """A line of the task's console; without `print_console` it is not printed here."""
         if print_console or not self._own:
             print(msg, flush=True)
@@ -171,7 +178,7 @@ class Logger:
         """Bars as high as `values`; of two dimensions: groups of bars, named by `labels`."""
         rows = plots.rows_of_numbers(values)
         names = plots.strings(labels) or [series] * len(rows)
-        axes = Axes(xaxis or "", yaxis or "", plots.strings(xlabels))
+        axes = drawing.Axes(xaxis or "", yaxis or "", plots.strings(xlabels))
         groups = [(names[i] if i < len(names) else "", row) for i, row in enumerate(rows)]
         self._drawn(title, series, iteration, drawing.bars(title, groups, axes))
 
@@ -189,7 +196,7 @@ class Logger:
         **unused: Any,
     ) -> None:
         """Lines with names and data (pairs of x and y), as objects or dictionaries."""
-        axes = Axes(xaxis, yaxis, reversed=reverse_xaxis)
+        axes = drawing.Axes(xaxis, yaxis, reversed=reverse_xaxis)
         picture = drawing.lines(title, plots.infos(series, mode), axes)
         self._drawn(title, "", iteration, picture)
 
@@ -205,7 +212,7 @@ class Logger:
         **unused: Any,
     ) -> None:
         """Pairs of x and y; `mode` is lines, markers, or lines+markers."""
-        axes = Axes(xaxis or "", yaxis or "")
+        axes = drawing.Axes(xaxis or "", yaxis or "")
         picture = drawing.lines(title, [plots.cloud(series, scatter, mode)], axes)
         self._drawn(title, series, iteration, picture)
 
@@ -226,7 +233,7 @@ class Logger:
         rows, names = plots.rows_of_numbers(matrix), plots.strings(ylabels)
         if yaxis_reversed:
             rows, names = rows[::-1], names[::-1]
-        axes = Axes(xaxis or "", yaxis or "", plots.strings(xlabels))
+        axes = drawing.Axes(xaxis or "", yaxis or "", plots.strings(xlabels))
         self._drawn(title, series, iteration, drawing.matrix(title, rows, axes, names))
 
     report_matrix = report_confusion_matrix

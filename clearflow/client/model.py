@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clearflow.client import door, packing, spooling
+from clearflow.client import door
+from clearflow.client.later import Later
 from clearflow.errors import ClearflowError, NotFound, Usage
 from clearflow.words.parameters import plain
+
+if TYPE_CHECKING:
+    import tempfile
+
+    from clearflow.client import packing, spooling
+else:
+    tempfile = Later("tempfile")
+    packing = Later("clearflow.client.packing")
+    spooling = Later("clearflow.client.spooling")
+
 
 _COPIES: dict[str, Path] = {}
 

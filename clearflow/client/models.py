@@ -7,13 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clearflow.client import door, packing, spooling
+from clearflow.client import door
+from clearflow.client.later import Later
 from clearflow.client.model import Model, listed, own_task
 from clearflow.errors import Usage
 from clearflow.words.parameters import plain
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from clearflow.client import packing, spooling
+else:
+    packing = Later("clearflow.client.packing")
+    spooling = Later("clearflow.client.spooling")
 
 _SECTION = "Models"
 

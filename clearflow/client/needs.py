@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from clearflow.client import door
+from clearflow.client.later import Later
 from clearflow.client.values import Values
 from clearflow.errors import Usage
 from clearflow.words.tagging import ARCHIVED
+
+if TYPE_CHECKING:
+    import shlex
+else:
+    shlex = Later("shlex")
 
 
 class Needs(Values):

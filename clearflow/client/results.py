@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clearflow.client import door, live, outbox, packing, spooling
+from clearflow.client import door, live, outbox, spooling
+from clearflow.client.later import Later
 from clearflow.client.logger import Logger
 from clearflow.client.models import InputModel, ModelsList, OutputModel
 from clearflow.client.values import Values
 from clearflow.errors import Usage
+
+if TYPE_CHECKING:
+    import shutil
+
+    from clearflow.client import packing
+else:
+    shutil = Later("shutil")
+    packing = Later("clearflow.client.packing")
+
 
 SUMMARY = "Summary"
 _SAMPLES = 5000

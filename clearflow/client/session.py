@@ -11,19 +11,29 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clearflow.client import door, notebook, outbox, packages
+from clearflow.client import door, outbox
 from clearflow.client.door import Line
+from clearflow.client.later import Later
 from clearflow.errors import ClearflowError, Usage
 from clearflow.words.environ import TASK
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from clearflow.client import notebook, packages
+else:
+    subprocess = Later("subprocess")
+    notebook = Later("clearflow.client.notebook")
+    packages = Later("clearflow.client.packages")
+
 
 _PACKAGE_HOME = str(Path(__file__).resolve().parents[2])
 _EVERY, _SELDOM = 0.25, 0.05

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clearflow.client import door, packing
+from clearflow.client import door
+from clearflow.client.later import Later
+
+if TYPE_CHECKING:
+    import base64
+    import uuid
+
+    from clearflow.client import packing
+else:
+    uuid = Later("uuid")
+    base64 = Later("base64")
+    packing = Later("clearflow.client.packing")
 
 
 def spooled(packed: packing.Packed) -> str:

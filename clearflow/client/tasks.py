@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clearflow.client import door, functions
 from clearflow.client.needs import Needs, docker_job
 from clearflow.errors import NotFound, Usage
-from clearflow.words.scripts import KWARGS
+from clearflow.words.parameters import KWARGS
 from clearflow.words.tagging import ARCHIVED
 
 if TYPE_CHECKING:

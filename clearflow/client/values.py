@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clearflow.client import connecting, door
+from clearflow.client.later import Later
 from clearflow.errors import Usage
 from clearflow.words import parameters as words
+
+if TYPE_CHECKING:
+    import tempfile
+else:
+    tempfile = Later("tempfile")
+
 
 _PROPERTY, _CONFIGURATION = "clearflow.property.", "clearflow.configuration."
 _RESERVED = "arguments"

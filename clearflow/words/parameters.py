@@ -14,6 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 GENERAL, ARGS = "General", "Args"
+KWARGS = "kwargs"  # the section of the arguments of a function
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0", "")
 
 

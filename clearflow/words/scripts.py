@@ -9,7 +9,6 @@ from typing import Any
 from clearflow.words.notebooks import SUFFIX
 
 KEY = "script"
-KWARGS = "kwargs"  # the section of the arguments of a function
 CALLING = "clearflow.client.calling"
 NOTEBOOK = "clearflow.client.notebook"  # what runs notebooks
 ARGUMENTS = "arguments"  # the run's parameter, which can be edited until the script starts
