@@ -37,9 +37,8 @@ class App:
         """Settings from plain values. Raises Usage, in one line, for those that do not fit."""
         from pydantic import ValidationError
 
-        model: type[BaseModel] = getattr(import_module(self.module), self.model)
         try:
-            return model.model_validate(dict(values))
+            return self._model().model_validate(dict(values))
         except ValidationError as error:
             said = error.errors()[0]
             where = ".".join(str(each) for each in said["loc"])
@@ -47,6 +46,14 @@ class App:
                 f"{self.name}: {where}: {said['msg']}",
                 hint=f"`clearflow app show {self.name}` lists its settings",
             ) from None
+
+    def fields(self) -> dict[str, Any]:
+        """What its settings are, by name, in words of JSON Schema."""
+        return dict(self._model().model_json_schema()["properties"])
+
+    def _model(self) -> type[BaseModel]:
+        model: type[BaseModel] = getattr(import_module(self.module), self.model)
+        return model
 
     async def check(self, settings: BaseModel) -> None:
         """Raises a ClearflowError when it cannot work so."""

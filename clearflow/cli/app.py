@@ -83,8 +83,7 @@ def _about(name: str) -> dict[str, Any]:
     from clearflow.apps.catalog import named
 
     app = named(name)
-    fields = type(app.settings({})).model_json_schema()["properties"]
-    return {"name": app.name, "summary": app.summary, "settings": fields}
+    return {"name": app.name, "summary": app.summary, "settings": app.fields()}
 
 
 @app.command()

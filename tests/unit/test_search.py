@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clearflow.apps import catalog
 from clearflow.automation.search import judging, limits
 from clearflow.automation.search.settings import SearchSettings
 from clearflow.automation.search.strategies import (
@@ -392,3 +393,13 @@ def test_what_a_trial_has_come_to(state, stopped, curves, how, values, reason):
     found = judging.judged(trial, curves, told().objectives, "aborted")
     assert (found.how, found.values) == (how, values)
     assert reason in found.reason
+
+
+def test_every_application_can_be_shown_with_a_word_on_each_setting():
+    for app in catalog.APPS:
+        fields = app.fields()
+        assert fields
+        assert [name for name, field in fields.items() if not field.get("description")] == []
+        assert app.schema()["properties"]
+    with pytest.raises(Usage, match="search: base_task_id: Field required"):
+        catalog.named("search").settings({})

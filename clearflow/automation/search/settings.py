@@ -63,11 +63,15 @@ class SearchSettings(BaseModel):
     sampler: str = Field(
         "TPESampler", description="One of Optuna's samplers, by its name; for optuna."
     )
-    sampler_arguments: dict[str, Any] = Field(default_factory=dict)
+    sampler_arguments: dict[str, Any] = Field(
+        default_factory=dict, description="What the sampler is made with, by name."
+    )
     pruner: str | None = Field(
         None, description="One of Optuna's pruners, by its name; it stops hopeless trials."
     )
-    pruner_arguments: dict[str, Any] = Field(default_factory=dict)
+    pruner_arguments: dict[str, Any] = Field(
+        default_factory=dict, description="What the pruner is made with, by name."
+    )
     seed: int | None = Field(None, description="The same seed draws the same points again.")
     continue_from: list[str] = Field(
         default_factory=list,
