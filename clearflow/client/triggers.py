@@ -149,6 +149,11 @@ class TriggerScheduler:
         more: dict[str, Any],
         options: dict[str, Any],
     ) -> bool:
+        if options.pop("schedule_function", None) is not None:
+            raise Usage(
+                "a trigger launches a task, which also runs when this program has ended",
+                hint="schedule_task_id=… of a task that calls the function, or flow=…",
+            )
         asked = {**_waits(options), **more}
         trigger = {
             "name": options.pop("name", None) or _title(kind, asked),
