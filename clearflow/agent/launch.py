@@ -24,7 +24,8 @@ LAUNCHER = "clearflow.supervisor.launcher"
 class Launcher:
     """The process that forks supervisors; started when needed, and again when it dies.
 
-    `more` are runtimes beside processes that its supervisors will want to use.
+    `more` is what its supervisors will want beside processes: the runtime docker, and on agents of
+    the queue services what schedules and triggers run there.
     """
 
     def __init__(self, connection: Connection, *more: str) -> None:

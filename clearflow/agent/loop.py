@@ -29,7 +29,7 @@ from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.settings import settings
 from clearflow.tasks import loss
 from clearflow.words.models import Machine
-from clearflow.words.names import shown
+from clearflow.words.names import SERVICES, shown
 
 
 class Agent:
@@ -54,7 +54,9 @@ class Agent:
         self.record: AgentRecord | None = None
         self.folder = rundir.agent_folder(settings().home_path, name)
         policy = options.containers
-        self.launcher = Launcher(api.connection, *([clearing.DOCKER] if policy else []))
+        light = options.services or SERVICES in options.queues
+        more = [*([clearing.DOCKER] if policy else []), *([SERVICES] if light else [])]
+        self.launcher = Launcher(api.connection, *more)
         self.containers = Containers(name, policy, say)
         self.peers = Peers(api, options.pool, name)
         self.heart = Heart(api, options.pool, name, self._claims, self._beaten, self.peers)

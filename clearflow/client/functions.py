@@ -71,6 +71,14 @@ def located(function: Callable[..., Any]) -> dict[str, str]:
     return {"file": os.path.relpath(file, home).replace(os.sep, "/"), "name": name}
 
 
+def first_argument(function: Callable[..., Any]) -> str | None:
+    """The name of the first one that can be given by name; None without one."""
+    for parameter in inspect.signature(inspect.unwrap(function)).parameters.values():
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            return parameter.name
+    return None
+
+
 def check_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
     """Raise Usage for arguments that a function does not take, or lacks."""
     try:

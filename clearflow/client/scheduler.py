@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clearflow.client import door
+from clearflow.client.targets import target
 from clearflow.client.tasks import Tasks
 from clearflow.errors import Usage
 from clearflow.words.parameters import plain
@@ -30,6 +31,8 @@ class TaskScheduler:
     What `add_task` takes beside that:
 
         schedule_task_id: the task, or its id; each time a copy of it as it is then is queued.
+        schedule_function: instead of a task a function at the top level of a file; a task that
+            calls it is made of the file as it is now.
         queue: of the launched task; that of its source without one.
         name: of the schedule; the task's id, or what it launches, without one.
         selector: instead of a task the latest that fits when the time comes: `project`, `name`,
@@ -71,6 +74,7 @@ class TaskScheduler:
         queue: str | None = None,
         name: str | None = None,
         *,
+        schedule_function: Callable[..., Any] | None = None,
         selector: Selected | None = None,
         flow: str | None = None,
         target_project: str | None = None,
@@ -98,7 +102,9 @@ class TaskScheduler:
 
         Raises Usage and NotFound, in one line, for what cannot work.
         """
-        task = schedule_task_id.id if isinstance(schedule_task_id, Tasks) else schedule_task_id
+        if (name or "") in self._jobs:
+            self._refuse(str(name))
+        task, _ = target(schedule_task_id, schedule_function, self.project_name)
         launch = {
             "task": task,
             "choice": dict(selector) if selector else None,
@@ -114,7 +120,7 @@ class TaskScheduler:
             "time_limit_hours": limit_execution_time,
         }
         job = {
-            "name": name or task or flow or _words(selector),
+            "name": name or _name_of(schedule_function) or task or flow or _words(selector),
             "launch": {k: v for k, v in launch.items() if v not in (None, {}, [], False)},
             "cron": cron,
             "minute": minute,
@@ -135,13 +141,14 @@ class TaskScheduler:
     def _add(self, job: dict[str, Any]) -> None:
         title = job["name"]
         if title in self._jobs:
-            raise Usage(
-                f"two schedules have the name {title!r}", hint="each needs a name of its own"
-            )
+            self._refuse(title)
         door.ask("schedule.check", jobs=[job])
         self._jobs[title] = job
         if self._started:
             self._put([job])
+
+    def _refuse(self, title: str) -> None:
+        raise Usage(f"two schedules have the name {title!r}", hint="each needs a name of its own")
 
     def start(self) -> None:
         """Make it so. Nothing of it runs in this program, which may end."""
@@ -198,6 +205,10 @@ class TaskScheduler:
 
     def _put(self, jobs: list[dict[str, Any]]) -> None:
         door.ask("schedule.put", jobs=jobs, queue=self._queue, **self._where)
+
+
+def _name_of(function: Callable[..., Any] | None) -> str | None:
+    return getattr(function, "__name__", None)
 
 
 def _words(selector: Selected | None) -> str:

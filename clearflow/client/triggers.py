@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clearflow.client import door
+from clearflow.client.targets import target
 from clearflow.client.tasks import Tasks, status_word
 from clearflow.errors import Usage
 from clearflow.words.parameters import plain
@@ -31,6 +32,8 @@ class TriggerScheduler:
     What all of them take:
 
         schedule_task_id: the task, or its id; each time a copy of it as it is then is queued.
+        schedule_function: instead of a task a function at the top level of a file; a task that
+            calls it is made of the file as it is now. Its first argument is the id of what fired.
         schedule_queue: of the launched task; that of its source without one.
         selector: instead of a task the latest that fits when it happens: `project`, `name`,
             `pattern`, `tags`, `statuses`, `user`.
@@ -149,24 +152,23 @@ class TriggerScheduler:
         more: dict[str, Any],
         options: dict[str, Any],
     ) -> bool:
-        if options.pop("schedule_function", None) is not None:
-            raise Usage(
-                "a trigger launches a task, which also runs when this program has ended",
-                hint="schedule_task_id=… of a task that calls the function, or flow=…",
-            )
+        function = options.pop("schedule_function", None)
         asked = {**_waits(options), **more}
         trigger = {
             "name": options.pop("name", None) or _title(kind, asked),
             "kind": kind,
             **{k: v for k, v in asked.items() if v is not None and v is not False and v != []},
             **_tag(options.pop("add_tag", True)),
-            "launch": _launch(task, queue, options),
         }
-        if options:
-            raise TypeError(f"add_{kind}_trigger() has no argument {next(iter(options))!r}")
         name = trigger["name"]
         if name in self._triggers:
             raise Usage(f"two triggers have the name {name!r}", hint="each needs a name of its own")
+        launch = _launch(queue, options)
+        if options:
+            raise TypeError(f"add_{kind}_trigger() has no argument {next(iter(options))!r}")
+        launch["task"], filled = target(task, function, self.project_name, f"${{{kind}.id}}")
+        launch["parameters"] = {**filled, **launch.get("parameters", {})}
+        trigger["launch"] = {k: v for k, v in launch.items() if v not in (None, {})}
         door.ask("trigger.check", triggers=[trigger])
         self._triggers[name] = trigger
         if self._started:
@@ -227,11 +229,10 @@ def _waits(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _launch(task: TaskLike | None, queue: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """What is launched, taken out of the options."""
+def _launch(queue: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """What is launched and how, but for the task, taken out of the options."""
     selector = options.pop("selector", None)
     launch = {
-        "task": task.id if isinstance(task, Tasks) else task,
         "choice": dict(selector) if selector else None,
         "deployment": options.pop("flow", None),
         "queue": queue,

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from clearflow.runtimes.process import set_title
+from clearflow.words.names import SERVICES
 
 REST = 0.25  # seconds after a start before the next supervisor is forked: the task goes first
 
@@ -78,7 +79,7 @@ def _fork(agent: socket.socket) -> Spare:
     return Spare(pid, ours)
 
 
-def _warm_up(runtimes: Collection[str]) -> None:
+def _warm_up(more: Collection[str]) -> None:
     """Import what supervisors and flows need, and keep it shared between all of them."""
     # All of it stays: to look for garbage among it again and again is a sixth of the work.
     gc.disable()
@@ -91,8 +92,10 @@ def _warm_up(runtimes: Collection[str]) -> None:
     from clearflow.supervisor import child, entry  # noqa: F401
 
     private.warm_up()
-    if clearing.DOCKER in runtimes:
+    if clearing.DOCKER in more:
         docker.warm_up()
+    if SERVICES in more:
+        from clearflow.automation import firing, reacting  # noqa: F401
     set_title("cf-launcher")
     gc.collect()
     # Without this the collector would touch, and so copy, every page in every child.

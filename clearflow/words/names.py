@@ -35,6 +35,9 @@ def flow_name(project: str, name: str) -> str:
     return stored(f"{project} · {name}")
 
 
+SERVICES = "services"
+"""The queue of light controllers."""
+
 # The deployment of a task that is started from none of the user's.
 DEPLOYMENT = "clearflow"
 

@@ -349,6 +349,45 @@ task.close()
 """
 
 
+FUNCTION = """
+from clearflow import TriggerScheduler
+
+def look(dataset_id):
+    print("looks at", dataset_id, flush=True)
+
+if __name__ == "__main__":
+    made = TriggerScheduler({name!r}, project_name="By itself")
+    made.add_dataset_trigger(
+        schedule_function=look,
+        schedule_queue="cpu",
+        trigger_project={project!r},
+        trigger_on_tags=["seen"],
+        name="look",
+    )
+    made.start_remotely()
+"""
+
+
+async def a_function_is_called(site: Site, ask: Client, name: str, project: str, folder: Path):
+    """It is given the id of what fired."""
+    (folder / "looks.py").write_text(FUNCTION.format(name=name, project=project))
+    done = python(site, str(folder / "looks.py"))
+    assert done.returncode == 0, done.stderr
+    (group,) = await engine.groups(ask.api, name)
+    dataset = await happens(ask.api, "tagged", project, "seen")
+
+    async def one() -> Run | None:
+        return next(iter(await launched(ask.api, group, "look")), None)
+
+    run = await wait_until_async(one, 60, what="the task that calls the function")
+    assert run is not None
+    ended = await ask.ended(run.task_id)
+    assert ended.state is not None
+    assert ended.state.type == COMPLETED, await ask.report(run.task_id)
+    (said,) = await ask.console(run.task_id, "console")
+    assert said == f"looks at {dataset}"
+
+
 @pytest.mark.timeout(300)
 async def test_an_agent_launches_it_again_each_time_and_the_command_line_sees_it(
     site: Site, unique: Callable[[str], str], tmp_path: Path
@@ -406,6 +445,7 @@ async def test_an_agent_launches_it_again_each_time_and_the_command_line_sees_it
             return len(await launched(ask.api, group, "low")) == 2
 
         await wait_until_async(both, 60, what="a task for each crossing")
+        await a_function_is_called(site, ask, unique("calls"), project, tmp_path)
         words = ("model", "new", "--task", base.task_id, "-q", "cpu", "--on-tag", "good")
         said = clearflow(site, "trigger", "add", *words, *where, "--project", "By itself")
         assert "added 'new'" in said.stdout + said.stderr, said.stderr

@@ -125,7 +125,7 @@ def test_clearml_unnamed_triggers_collapsed_into_one() -> None:
             made.add_dataset_trigger("1", trigger_project="A", trigger_on_tags=["a", "b"])
         with pytest.raises(TypeError, match="no argument 'trigger_tags'"):
             made.add_model_trigger("1", trigger_tags=["a"])
-        with pytest.raises(Usage, match="launches a task"):
+        with pytest.raises(Usage, match="a task runs a function"):
             made.add_dataset_trigger(schedule_function=print)
         names = list(made._triggers)
     finally:
