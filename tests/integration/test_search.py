@@ -140,7 +140,7 @@ async def until(ask: Client, search: str, what: str, look: Callable[[], bool]) -
         raise WaitedTooLong(f"{late}\n{await ask.report(search)}") from None
 
 
-async def test_one_trial_fails_one_is_pruned_and_a_killed_controller_doubles_none(
+async def test_clearml_ran_trials_in_a_row_died_of_one_and_forgot_them_all(
     ask: Client, person: Person
 ) -> None:
     """ClearML's search dies of a failed trial (#644), and begins anew when it dies (#738, #367)."""

@@ -164,7 +164,7 @@ def test_a_grid_ends_by_itself():
 
 
 @pytest.mark.parametrize("kind", ["random", "optuna"])
-def test_a_search_that_goes_on_draws_nothing_again(kind):
+def test_clearml_had_no_resume_of_a_search(kind):
     """ClearML has no resume (#738): its search begins anew."""
     settings = told(optimizer=kind, seed=5)
     before = walk(strategy(settings, "s"), range(1, 7))
@@ -386,7 +386,9 @@ LOSS = {("loss", "validation"): Curve([0, 4], [3.0, 2.0])}
         (COMPLETED, "pruned at iteration 4", LOSS, PRUNED, [2.0], "pruned at"),
     ],
 )
-def test_what_a_trial_has_come_to(state, stopped, curves, how, values, reason):
+def test_clearml_died_of_a_failed_trial_and_stopped_none(
+    state, stopped, curves, how, values, reason
+):
     """A bad trial is a failed trial; ClearML's search dies of one (#644)."""
     labels = {STOPPED: stopped} if stopped else {}
     trial = Trial(1, {}, Run(id="1", name="t", state=state, labels=labels))
