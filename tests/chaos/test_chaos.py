@@ -76,8 +76,13 @@ async def test_exclusive_tasks_do_not_overlap_while_their_machine_is_cut_off(fol
 
 
 async def test_the_referee_finds_out_when_nothing_is_fenced(folder: Path) -> None:
-    plan = Plan(seed=4, tasks=12, exclusive=True, fence=False, minutes=0.75)
-
-    outcome = await driver.chaos(plan, folder)
+    # Whether two attempts meet is up to the moment: on a busy machine not in every run.
+    for seed in (4, 14, 24):
+        plan = Plan(seed=seed, tasks=16, exclusive=True, fence=False, minutes=0.75)
+        place = folder / str(seed)
+        place.mkdir()
+        outcome = await driver.chaos(plan, place)
+        if outcome.violations:
+            break
 
     assert {v.kind for v in outcome.violations} & {"overlap", "double end"}, told(outcome)
