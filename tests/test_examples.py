@@ -28,6 +28,7 @@ def served(
             site.agent("cpu", slots=2)
             yield site, env
         assert not kill_leftovers(MODULE)
+    server.calm()
 
 
 def test_there_are_examples():

@@ -41,6 +41,7 @@ def site(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
         env = server.env(home=folder / "prefect-home") | {"CLEARFLOW_POOL": POOL}
         with opened(server.url, env, folder, POOL) as site:
             yield site
+    server.calm()
 
 
 @pytest.fixture(autouse=True)

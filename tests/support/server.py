@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -100,6 +101,25 @@ class PrefectServer:
         return clean_environment(
             QUIET | {"PREFECT_API_URL": self.url, "PREFECT_HOME": str(home or self.home / "client")}
         )
+
+    def calm(self) -> None:
+        """Delete what goes on by itself: schedules and automations would keep it busy for ever."""
+        with httpx.Client(base_url=self.url, timeout=60) as http:
+            found: list[dict[str, Any]] = []
+            while page := self._deployments(http, len(found)):
+                found += page
+            for each in found:
+                if each["schedules"]:
+                    http.delete(f"/deployments/{each['id']}")
+            for each in http.post("/automations/filter", json={"limit": 200}).json():
+                http.delete(f"/automations/{each['id']}")
+
+    @staticmethod
+    def _deployments(http: httpx.Client, offset: int) -> list[dict[str, Any]]:
+        page: list[dict[str, Any]] = http.post(
+            "/deployments/filter", json={"limit": 200, "offset": offset}
+        ).json()
+        return page
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
