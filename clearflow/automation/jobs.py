@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from clearflow.automation import forms
 from clearflow.automation.launching import Launch
 from clearflow.errors import Usage
 from clearflow.words import calendar, fires
@@ -85,14 +86,7 @@ class Firing(BaseModel):
 
 def parsed(data: Mapping[str, Any]) -> Job:
     """A job from plain values. Raises Usage, in one line."""
-    try:
-        return Job.model_validate(dict(data))
-    except ValidationError as error:
-        said = error.errors()[0]
-        where = ".".join(str(each) for each in said["loc"])
-        name = data.get("name") or "a schedule"
-        text = said["msg"].removeprefix("Value error, ")
-        raise Usage(f"{name}: {where}: {text}" if where else f"{name}: {text}") from None
+    return forms.parsed(Job, data, "a schedule")
 
 
 def upcoming(

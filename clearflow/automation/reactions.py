@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from clearflow.automation import forms
 from clearflow.automation.launching import Launch
-from clearflow.errors import Usage
 from clearflow.words import triggers
 from clearflow.words.triggers import When
 
@@ -110,11 +110,4 @@ EVENT = {
 
 def parsed(data: Mapping[str, Any]) -> Trigger:
     """A trigger from plain values. Raises Usage, in one line."""
-    try:
-        return Trigger.model_validate(dict(data))
-    except ValidationError as error:
-        said = error.errors()[0]
-        where = ".".join(str(each) for each in said["loc"])
-        name = data.get("name") or "a trigger"
-        text = said["msg"].removeprefix("Value error, ")
-        raise Usage(f"{name}: {where}: {text}" if where else f"{name}: {text}") from None
+    return forms.parsed(Trigger, data, "a trigger")

@@ -10,6 +10,7 @@ from clearflow._prefect import deployments, pools, runs, schedules, variables
 from clearflow._prefect.http import Api
 from clearflow.automation import direct, launching
 from clearflow.automation.direct import Plan
+from clearflow.automation.forms import form
 from clearflow.automation.jobs import Firing, Job, refuse_direct
 from clearflow.automation.schedulers import (
     DIRECT,
@@ -132,26 +133,13 @@ async def _ensure(api: Api, name: str, project: str, queue: str) -> Scheduler:
         queue=stored(queue),
         entrypoint=ENTRYPOINT,
         parameters={"firing": Firing(scheduler=name, project=project).dump()},
-        parameters_schema=_form(),
+        parameters_schema=form("firing", Firing),
         tags=[TAG, *tags(project)],
         labels=labels(name, project),
         description="Launches tasks when they are due; each of its schedules is one job.",
         job_variables={"gpus": 0},
     )
     return parsed(made)
-
-
-def _form() -> dict[str, Any]:
-    schema = Firing.model_json_schema(ref_template="#/definitions/{model}")
-    inner = schema.pop("$defs", {})
-    firing = {"title": "firing", "position": 0, "$ref": "#/definitions/Firing"}
-    return {
-        "title": "Parameters",
-        "type": "object",
-        "properties": {"firing": firing},
-        "required": ["firing"],
-        "definitions": {**inner, "Firing": schema},
-    }
 
 
 def _firing(plan: Plan, scheduler: Scheduler, by: str) -> Firing:

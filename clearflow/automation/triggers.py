@@ -19,6 +19,7 @@ from clearflow._prefect.events import FLOW_RUN
 from clearflow._prefect.events import TAG as TAG_LABEL
 from clearflow._prefect.http import Api
 from clearflow.automation import launching
+from clearflow.automation.forms import form
 from clearflow.automation.reactions import EVENT, Reaction, Trigger
 from clearflow.errors import NotFound, Refused, Usage
 from clearflow.settings import settings
@@ -234,7 +235,7 @@ async def _ensure(api: Api, name: str, project: str, queue: str) -> Group:
         queue=stored(queue),
         entrypoint=ENTRYPOINT,
         parameters={"reaction": Reaction(scheduler=name, project=project).dump()},
-        parameters_schema=_form(),
+        parameters_schema=form("reaction", Reaction),
         tags=[TAG, *tags(project)],
         labels=labels(name, project),
         description="Launches tasks when something happens; each trigger is an automation.",
@@ -254,19 +255,6 @@ async def _ensure(api: Api, name: str, project: str, queue: str) -> Group:
 def cursor_name(group: str) -> str:
     """The Variable that keeps until when somebody has looked for missed events."""
     return f"{CURSOR}{group.replace('-', '')}"
-
-
-def _form() -> dict[str, Any]:
-    schema = Reaction.model_json_schema(ref_template="#/definitions/{model}")
-    inner = schema.pop("$defs", {})
-    reaction = {"title": "reaction", "position": 0, "$ref": "#/definitions/Reaction"}
-    return {
-        "title": "Parameters",
-        "type": "object",
-        "properties": {"reaction": reaction},
-        "required": ["reaction"],
-        "definitions": {**inner, "Reaction": schema},
-    }
 
 
 async def _put(

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from clearflow.cli.output import Json, Yes, ask, confirm, print_json, print_table, say, short
+from clearflow.cli.output import Json, Yes, confirm, print_json, print_table, say, short
+from clearflow.cli.service import asked, completes
 from clearflow.errors import Refused, Usage
-
-if TYPE_CHECKING:
-    from clearflow._prefect.http import Api
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -22,43 +20,22 @@ app = typer.Typer(
 )
 
 
-def _complete(incomplete: str) -> list[str]:
-    """Names of models, for the shell."""
-    from clearflow.errors import ClearflowError
-
-    try:
-        found = _asked("model.query")
-    except ClearflowError:
-        return []
-    return [name for each in found if (name := _title(each)).startswith(incomplete)]
+def _title(row: dict[str, Any]) -> str:
+    return f"{row['project']}/{row['name']}"
 
 
+_complete = completes("model.query", _title)
 _HELP = "Its id or the beginning of one, or PROJECT/NAME: the latest of that name."
 Name = Annotated[str, typer.Argument(metavar="MODEL", help=_HELP, autocompletion=_complete)]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; repeatable.")]
 
 
-def _asked(verb: str, **arguments: Any) -> Any:
-    from clearflow.capture.owner import owner
-
-    async def act(api: Api) -> Any:
-        from clearflow.service.answers import Service
-
-        return await Service(api, owner()).answer(verb, arguments)
-
-    return ask(act)
-
-
 def _one(name: str) -> dict[str, Any]:
     """The model that is named. Raises NotFound."""
     if re.fullmatch("[0-9a-f]{6,32}", name):
-        return dict(_asked("model.get", id=name))
+        return dict(asked("model.get", id=name))
     project, _, title = name.rpartition("/")
-    return dict(_asked("model.find", project=project or None, name=title, include_archived=True))
-
-
-def _title(row: dict[str, Any]) -> str:
-    return f"{row['project']}/{row['name']}"
+    return dict(asked("model.find", project=project or None, name=title, include_archived=True))
 
 
 def _size(amount: float | None) -> str:
@@ -91,7 +68,7 @@ def ls(
     json: Json = False,
 ) -> None:
     """The models, the latest first. Several tags have to be there all."""
-    found = _asked(
+    found = asked(
         "model.query",
         project=project,
         pattern=name,
@@ -128,7 +105,7 @@ def ls(
 def show(name: Name, json: Json = False) -> None:
     """What is known of a model, what it was made from and by, and what uses it."""
     row = _one(name)
-    lineage = _asked("model.lineage", id=row["id"])
+    lineage = asked("model.lineage", id=row["id"])
     if json:
         print_json({**row, "lineage": lineage})
         return
@@ -162,14 +139,14 @@ def tag(
 ) -> None:
     """Give a model tags, or take them away."""
     what = "untag" if remove else "tag"
-    row = _asked("model.change", id=_one(name)["id"], what=what, tags=tags)
+    row = asked("model.change", id=_one(name)["id"], what=what, tags=tags)
     _say(row, f"tags {', '.join(row['tags']) or 'none'}:", json)
 
 
 @app.command()
 def publish(name: Name, json: Json = False) -> None:
     """Have its weights stay as they are."""
-    _say(_asked("model.change", id=_one(name)["id"], what="publish"), "published", json)
+    _say(asked("model.change", id=_one(name)["id"], what="publish"), "published", json)
 
 
 @app.command()
@@ -180,7 +157,7 @@ def archive(
 ) -> None:
     """Put a model away: it is found only when that is asked for."""
     what = "unarchive" if undo else "archive"
-    _say(_asked("model.change", id=_one(name)["id"], what=what), f"{what}d", json)
+    _say(asked("model.change", id=_one(name)["id"], what=what), f"{what}d", json)
 
 
 def _say(row: dict[str, Any], done: str, json: bool) -> None:
@@ -218,7 +195,7 @@ def upload(
     )
     model.update_weights(path)
     if json:
-        print_json(_asked("model.get", id=model.id))
+        print_json(asked("model.get", id=model.id))
     else:
         say(f"stored {name}")
         print(model.id)
@@ -256,14 +233,14 @@ def rm(
     """Delete a model; its weights stay in the store, where others may have them too."""
     row = _one(name)
     confirm(f"Delete the model {_title(row)}?", yes)
-    _asked("model.delete", id=row["id"], force=force)
+    asked("model.delete", id=row["id"], force=force)
     say(f"deleted {_title(row)}, {row['id']}")
 
 
 @app.command()
 def reindex(json: Json = False) -> None:
     """Make all that Prefect shows of the models anew, from what is in the store."""
-    count = _asked("model.reindex")
+    count = asked("model.reindex")
     if json:
         print_json({"models": count})
     else:

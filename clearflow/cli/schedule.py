@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clearflow.cli.output import Json, Yes, ask, confirm, print_json, print_table, say
+from clearflow.cli.output import Json, Yes, confirm, print_json, print_table, say
+from clearflow.cli.service import asked, completes
 from clearflow.errors import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from clearflow._prefect.http import Api
 
 app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Schedules: tasks launched by the clock."
@@ -22,37 +22,16 @@ app = typer.Typer(
 _KEYS = ("scheduler", "project", "queue", "schedules")
 
 
-def _complete(incomplete: str) -> list[str]:
-    """Names of schedules, for the shell."""
-    from clearflow.errors import ClearflowError
-
-    try:
-        found = _asked("schedule.list")
-    except ClearflowError:
-        return []
-    return [each["name"] for each in found if each["name"].startswith(incomplete)]
-
-
+_complete = completes("schedule.list", lambda each: str(each["name"]))
 Name = Annotated[str, typer.Argument(help="A schedule by its name.", autocompletion=_complete)]
 Scheduler = Annotated[str | None, typer.Option(help="The scheduler that it belongs to.")]
 Project = Annotated[str | None, typer.Option(help="The project of that scheduler.")]
 
 
-def _asked(verb: str, **arguments: Any) -> Any:
-    from clearflow.capture.owner import owner
-
-    async def act(api: Api) -> Any:
-        from clearflow.service.answers import Service
-
-        return await Service(api, owner()).answer(verb, arguments)
-
-    return ask(act)
-
-
 @app.command()
 def ls(scheduler: Scheduler = None, project: Project = None, json: Json = False) -> None:
     """What is scheduled, and when it runs next, here and in the schedule's own time zone."""
-    found = _asked("schedule.list", scheduler=scheduler, project=project)
+    found = asked("schedule.list", scheduler=scheduler, project=project)
     if json:
         print_json(found)
         return
@@ -183,8 +162,8 @@ def _when(pairs: list[str]) -> dict[str, Any]:
 
 def _add(job: dict[str, Any], where: dict[str, str], json: bool) -> None:
     name = job["name"]
-    done = _asked("schedule.put", jobs=[job], **where)
-    found = [each for each in _asked("schedule.list", **where) if each["name"] == name]
+    done = asked("schedule.put", jobs=[job], **where)
+    found = [each for each in asked("schedule.list", **where) if each["name"] == name]
     if json:
         print_json(found[0] if found else done[0])
     elif not found:
@@ -204,14 +183,14 @@ def _list(value: Any) -> list[str]:
 @app.command()
 def pause(name: Name, scheduler: Scheduler = None, project: Project = None) -> None:
     """Switch a schedule off; what is due meanwhile is not made up for."""
-    _asked("schedule.active", job=name, active=False, scheduler=scheduler, project=project)
+    asked("schedule.active", job=name, active=False, scheduler=scheduler, project=project)
     say(f"paused {name!r}")
 
 
 @app.command()
 def resume(name: Name, scheduler: Scheduler = None, project: Project = None) -> None:
     """Switch a schedule on again."""
-    _asked("schedule.active", job=name, active=True, scheduler=scheduler, project=project)
+    asked("schedule.active", job=name, active=True, scheduler=scheduler, project=project)
     say(f"resumed {name!r}")
 
 
@@ -220,7 +199,7 @@ def run_now(
     name: Name, scheduler: Scheduler = None, project: Project = None, json: Json = False
 ) -> None:
     """Launch it at once, beside its times."""
-    done = _asked("schedule.now", job=name, scheduler=scheduler, project=project)
+    done = asked("schedule.now", job=name, scheduler=scheduler, project=project)
     if json:
         print_json(done)
     say(f"{name!r} is launched by {done['url']}")
@@ -230,7 +209,7 @@ def run_now(
 def rm(name: Name, scheduler: Scheduler = None, project: Project = None, yes: Yes = False) -> None:
     """Remove a schedule; tasks that it has launched stay."""
     confirm(f"Remove the schedule {name!r}?", yes)
-    _asked("schedule.remove", job=name, scheduler=scheduler, project=project)
+    asked("schedule.remove", job=name, scheduler=scheduler, project=project)
     say(f"removed {name!r}")
 
 
@@ -267,11 +246,11 @@ def applied(file: Path, noun: str, many: str, keys: tuple[str, ...]) -> list[dic
             raise Usage(f"{file}: nobody knows {', '.join(sorted(unknown))}", hint=", ".join(keys))
     argument = "jobs" if noun == "schedule" else many
     for each in wanted:
-        _asked(f"{noun}.check", **{argument: each[many]})
+        asked(f"{noun}.check", **{argument: each[many]})
     rows = []
     for each in wanted:
         where = {k: v for k, v in each.items() if k != many}
-        done = _asked(f"{noun}.put", **{argument: each[many]}, exactly=True, **where)
+        done = asked(f"{noun}.put", **{argument: each[many]}, exactly=True, **where)
         name = each.get("scheduler", "scheduler" if noun == "schedule" else many)
         rows += [{"scheduler": name, **one} for one in done]
     return rows

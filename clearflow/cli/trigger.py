@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from clearflow.cli.output import Json, Yes, ask, confirm, print_json, print_table, say
+from clearflow.cli.output import Json, Yes, confirm, print_json, print_table, say
+from clearflow.cli.service import asked, completes
 from clearflow.errors import Usage
-
-if TYPE_CHECKING:
-    from clearflow._prefect.http import Api
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -22,37 +20,16 @@ app = typer.Typer(
 _KEYS = ("scheduler", "project", "queue", "triggers")
 
 
-def _complete(incomplete: str) -> list[str]:
-    """Names of triggers, for the shell."""
-    from clearflow.errors import ClearflowError
-
-    try:
-        found = _asked("trigger.list")
-    except ClearflowError:
-        return []
-    return [each["name"] for each in found if each["name"].startswith(incomplete)]
-
-
+_complete = completes("trigger.list", lambda each: str(each["name"]))
 Name = Annotated[str, typer.Argument(help="A trigger by its name.", autocompletion=_complete)]
 Scheduler = Annotated[str | None, typer.Option(help="The group that it belongs to.")]
 Project = Annotated[str | None, typer.Option(help="The project of that group.")]
 
 
-def _asked(verb: str, **arguments: Any) -> Any:
-    from clearflow.capture.owner import owner
-
-    async def act(api: Api) -> Any:
-        from clearflow.service.answers import Service
-
-        return await Service(api, owner()).answer(verb, arguments)
-
-    return ask(act)
-
-
 @app.command()
 def ls(scheduler: Scheduler = None, project: Project = None, json: Json = False) -> None:
     """What launches tasks by itself, and what it has launched."""
-    found = _asked("trigger.list", scheduler=scheduler, project=project)
+    found = asked("trigger.list", scheduler=scheduler, project=project)
     if json:
         print_json(found)
         return
@@ -79,7 +56,7 @@ def show(
     name: Name, scheduler: Scheduler = None, project: Project = None, json: Json = False
 ) -> None:
     """One trigger: what it waits for, what it launches, and what it has launched last."""
-    found = _asked("trigger.list", scheduler=scheduler, project=project)
+    found = asked("trigger.list", scheduler=scheduler, project=project)
     rows = [each for each in found if each["name"] == name]
     if len(rows) != 1:
         from clearflow.errors import NotFound
@@ -167,8 +144,8 @@ def add(
     }
     said = {key: value for key, value in trigger.items() if value is not None}
     where = {"scheduler": scheduler, "project": project}
-    (done,) = _asked("trigger.put", triggers=[said], **where)
-    (row,) = [each for each in _asked("trigger.list", **where) if each["name"] == name]
+    (done,) = asked("trigger.put", triggers=[said], **where)
+    (row,) = [each for each in asked("trigger.list", **where) if each["name"] == name]
     if json:
         print_json(row)
     else:
@@ -178,14 +155,14 @@ def add(
 @app.command()
 def pause(name: Name, scheduler: Scheduler = None, project: Project = None) -> None:
     """Switch a trigger off; what happens meanwhile is not made up for."""
-    _asked("trigger.active", trigger=name, active=False, scheduler=scheduler, project=project)
+    asked("trigger.active", trigger=name, active=False, scheduler=scheduler, project=project)
     say(f"paused {name!r}")
 
 
 @app.command()
 def resume(name: Name, scheduler: Scheduler = None, project: Project = None) -> None:
     """Switch a trigger on again."""
-    _asked("trigger.active", trigger=name, active=True, scheduler=scheduler, project=project)
+    asked("trigger.active", trigger=name, active=True, scheduler=scheduler, project=project)
     say(f"resumed {name!r}")
 
 
@@ -193,7 +170,7 @@ def resume(name: Name, scheduler: Scheduler = None, project: Project = None) -> 
 def rm(name: Name, scheduler: Scheduler = None, project: Project = None, yes: Yes = False) -> None:
     """Remove a trigger; tasks that it has launched stay."""
     confirm(f"Remove the trigger {name!r}?", yes)
-    _asked("trigger.remove", trigger=name, scheduler=scheduler, project=project)
+    asked("trigger.remove", trigger=name, scheduler=scheduler, project=project)
     say(f"removed {name!r}")
 
 

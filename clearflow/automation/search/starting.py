@@ -7,6 +7,7 @@ from typing import Any
 from clearflow._prefect import deployments, pools, runs
 from clearflow._prefect.http import Api
 from clearflow.automation import launching
+from clearflow.automation.forms import form
 from clearflow.automation.launching import Launch
 from clearflow.automation.search import trials
 from clearflow.automation.search.settings import SearchSettings
@@ -71,20 +72,6 @@ def parameters(settings: SearchSettings) -> dict[str, Any]:
     return {"settings": settings.model_dump(mode="json")}
 
 
-def form() -> dict[str, Any]:
-    """What Prefect's Run form asks for."""
-    schema = SearchSettings.model_json_schema(ref_template="#/definitions/{model}")
-    inner = schema.pop("$defs", {})
-    asked = {"title": "settings", "position": 0, "$ref": "#/definitions/SearchSettings"}
-    return {
-        "title": "Parameters",
-        "type": "object",
-        "properties": {"settings": asked},
-        "required": ["settings"],
-        "definitions": {**inner, "SearchSettings": schema},
-    }
-
-
 async def start(
     api: Api, settings: SearchSettings, *, name: str, project: str, queue: str, by: str
 ) -> Run:
@@ -100,7 +87,7 @@ async def start(
         queue=stored(queue),
         entrypoint=ENTRYPOINT,
         parameters=parameters(settings),
-        parameters_schema=form(),
+        parameters_schema=form("settings", SearchSettings),
         tags=[TAG, *tags(project)],
         labels=labels(name, project),
         description="Searches parameters: its trials are copies of a task.",
