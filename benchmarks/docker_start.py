@@ -104,7 +104,7 @@ async def _ours(api: Api, task: Run, stamp: Path) -> float:
     assert task.deployment_id is not None
     made = await runs.create(
         api,
-        deployment_id=task.deployment_id,
+        runs.like(task),
         write=lifecycle.queued(Note("queued by a benchmark")),
         parameters={"arguments": [stamp.name]},
     )

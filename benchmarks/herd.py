@@ -84,12 +84,12 @@ async def _measure(made: Bench, count: int, times: int) -> dict[str, list[float]
     found: dict[str, list[float]] = {"claimed": [], "asks": [], "cpu": []}
     async with made.api() as api:
         await queue(api, "herd")
-        deployment_id = await deployment(api, "first_line", POOL, "herd")
+        of = await deployment(api, "first_line", POOL, "herd")
         async with _herd(made, count) as asks:
             for _ in range(times):
                 await asyncio.sleep(5)
                 cpu, started = cpu_seconds(made.server.pid), time.time()
-                run_id = await enqueue(api, deployment_id, True, {"stamp": ""})
+                run_id = await enqueue(api, of, True, {"stamp": ""})
                 await asyncio.sleep(_WINDOW)
                 states = await api.get("/flow_run_states/", flow_run_id=run_id)
                 taken = [parse(s["timestamp"]) for s in states if s["type"] == "PENDING"]

@@ -15,6 +15,7 @@ import random
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bench import POOL, Bench, Report, Row, bench, ended, queue, summary, until
 from clearflow._prefect import runs
@@ -62,7 +63,7 @@ async def _measure(made: Bench, count: int) -> tuple[list[float], list[float]]:
             started = time.time()
             made_run = await runs.create(
                 api,
-                deployment_id=template,
+                template,
                 write=lifecycle.queued(Note("queued by a benchmark")),
                 parameters={scripts.ARGUMENTS: [str(stamp)]},
                 job_variables=job,
@@ -88,7 +89,7 @@ def _project(root: Path) -> Path:
     return file
 
 
-async def _template(api: Api, packed: Packed) -> tuple[str, dict[str, object]]:
+async def _template(api: Api, packed: Packed) -> tuple[dict[str, Any], dict[str, object]]:
     job = await script.send(api, packed, progress=lambda done, total: None)
     where = {"pool": POOL, "queue": "scripts"}
     return await script.template(api, "bench", "script", job, **where), job

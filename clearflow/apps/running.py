@@ -145,7 +145,7 @@ async def start(api: Api, there: Instance, *, by: str) -> Run:
     """Queue it once more, with the settings that it has."""
     return await runs.create(
         api,
-        deployment_id=there.deployment,
+        await deployments.read(api, there.deployment),
         write=lifecycle.queued(Note(f"launched by {by}", by=by)),
         name=there.name,
         queue=stored(there.queue),

@@ -344,7 +344,7 @@ async def _deployed(api: Api, order: Launch, found: Source, by: str) -> Run:
     own = [t for t in base["tags"] if not t.startswith("project:")]
     return await runs.create(
         api,
-        deployment_id=str(base["id"]),
+        base,
         write=lifecycle.queued(_note(order, by)),
         name=title,
         queue=stored(order.queue) if order.queue else None,

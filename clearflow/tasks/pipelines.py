@@ -132,7 +132,7 @@ async def make(api: Api, pipeline: Run, order: Order, *, by: str) -> Made:
     names = {"clearflow.name": order.step, "clearflow.project": project}
     run = await runs.create(
         api,
-        deployment_id=template,
+        template,
         write=queued,
         name=order.step,
         queue=stored(order.queue),

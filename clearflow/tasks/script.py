@@ -212,7 +212,7 @@ async def submit(api: Api, packed: Packed, *, by: str, progress: Progress) -> Ru
     found = await template(api, packed.project, name, job, pool=pool, queue=order.queue)
     return await runs.create(
         api,
-        deployment_id=found,
+        found,
         write=lifecycle.made(by) if order.queue is None else queued,
         name=name,
         queue=stored(order.queue) if order.queue is not None else None,
@@ -273,11 +273,11 @@ async def template(
     pool: str,
     queue: str | None,
     parameters: Mapping[str, Any] | None = None,
-) -> str:
-    """The deployment from which tasks of this name are started again, as this one is; its id."""
+) -> dict[str, Any]:
+    """The deployment from which tasks of this name are started again, as this one is."""
     script = Script.of(job)
     assert script is not None
-    made = await deployments.ensure(
+    return await deployments.ensure(
         api,
         flow=flow_name(project, name) if project is not None else stored(name),
         name=DEPLOYMENT,
@@ -289,7 +289,6 @@ async def template(
         labels=labels(name, project),
         job_variables=job,
     )
-    return str(made["id"])
 
 
 _JOB = "clearflow.job"
@@ -305,7 +304,7 @@ def job_of(run: Run) -> dict[str, Any]:
     return {**json.loads(run.labels.get(_JOB, "{}")), **run.job_variables}
 
 
-async def template_of(api: Api, run: Run, queue: str | None = None) -> str:
+async def template_of(api: Api, run: Run, queue: str | None = None) -> dict[str, Any]:
     """The template of a task that was started without one. Raises Refused without its code."""
     job = job_of(run)
     if Script.of(job) is None:

@@ -196,13 +196,13 @@ class Chaos:
                 self.api, None, "beats", job, pool=self.site.pool, queue="q"
             )
         else:
-            template = (await ask.deploy("beating.py:beats", "q", path=HERE, **job))["id"]
+            template = await ask.deploy("beating.py:beats", "q", path=HERE, **job)
         self.note("queueing")
         created: list[str] = []
         for seconds in self.plan.seconds():
             run = await runs.create(
                 self.api,
-                deployment_id=template,
+                template,
                 write=lifecycle.queued(Note("queued by chaos", by="chaos")),
                 queue="q",
                 parameters=self._parameters(seconds),

@@ -67,7 +67,7 @@ async def task(ask: Client, name: str, project: str, **options: Any) -> Run:
     options.setdefault("parameters", {"General": {"lr": 0.1, "data": ""}})
     made = await runs.create(
         ask.api,
-        deployment_id=str(deployment["id"]),
+        deployment,
         write=lifecycle.made("alice"),
         name=name,
         tags=[*options.pop("tags", ()), *tags(project, "alice")],
