@@ -22,6 +22,7 @@ from clearflow.automation import triggers as engine
 from clearflow.automation.reactions import Reaction, Told, parsed
 from clearflow.automation.triggers import Group
 from clearflow.errors import ClearflowError, NotFound, Usage
+from clearflow.service.answers import Service
 from clearflow.tasks import telling
 from clearflow.words import lifecycle
 from clearflow.words.launches import origin_tag
@@ -230,6 +231,15 @@ async def test_tasks_trigger_by_status_tag_and_metric_and_never_by_what_was_laun
         said_so: list[str] = []
         assert await reacting.react(api, reaction, said_so.append) == 0
         assert "this trigger has launched the task" in said_so[0]
+        # A flow tells its values itself, a few at a time: once below is one launch.
+        for iteration, value in enumerate((0.5, -0.25, -0.5)):
+            scalars = [("loss", "validation", [iteration], [value])]
+            told_now = {"task": night.task_id, "scalars": scalars}
+            await Service(api, "alice").answer("report", told_now)
+        (low,) = [r for r in await reactions(api, group, 4) if r.id not in {e.id for e in found}]
+        await react(api, low)
+        (below,) = await launched(api, group, "low")
+        assert below.parameters["General"]["lr"] == -0.25
 
 
 async def test_what_no_automation_has_seen_is_launched_later_and_once(
