@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import contextvars
 import importlib
-import json
 import logging
 import ssl
 import sys
@@ -352,25 +351,3 @@ def fires(
     parsed = kind(**known)
     found = parsed._get_dates_generator(n=most, start=start, end=end)
     return [datetime.fromtimestamp(each.timestamp(), UTC) for each in found]
-
-
-def check_schemas_once() -> None:
-    """Have this server check a JSON schema once, and not twice for each run that is made.
-
-    A schema is that of a pool's job variables: to check it takes several times as long as all else
-    that making a run does.
-    """
-    validation: Any = importlib.import_module("prefect.utilities.schema_tools.validation")
-    validator = validation._VALIDATOR
-    check, known = validator.check_schema, set[str]()
-
-    def once(schema: Any, *args: Any, **options: Any) -> None:
-        text = json.dumps(schema, sort_keys=True, default=str)
-        if text in known:
-            return
-        check(schema, *args, **options)
-        if len(known) > 1000:
-            known.clear()
-        known.add(text)
-
-    validator.check_schema = staticmethod(once)

@@ -24,12 +24,15 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib
+import json
 import os
 import runpy
 import sys
 import threading
 import time
 import zoneinfo
+from typing import Any
 
 _EVERY = 0.5
 _STARTED = 60  # turns
@@ -49,15 +52,30 @@ def _collect() -> None:
             gc.freeze()
 
 
+def _check_schemas_once() -> None:
+    # What `private` brings beside this would cost each start half a second.
+    validator: Any = importlib.import_module("prefect.utilities.schema_tools.validation")._VALIDATOR
+    check, known = validator.check_schema, set[str]()
+
+    def once(schema: Any, *args: Any, **options: Any) -> None:
+        text = json.dumps(schema, sort_keys=True, default=str)
+        if text in known:
+            return
+        check(schema, *args, **options)
+        if len(known) > 1000:
+            known.clear()
+        known.add(text)
+
+    validator.check_schema = staticmethod(once)
+
+
 def main() -> None:
     # Before Prefect takes its own name for it.
     zoneinfo.available_timezones = functools.cache(zoneinfo.available_timezones)
     if not any(os.environ.get(name, "").startswith("postgres") for name in _DATABASE):
         os.environ.setdefault(_LATE, "false")
     gc.disable()
-    from clearflow._prefect import private
-
-    private.check_schemas_once()
+    _check_schemas_once()
     threading.Thread(target=_collect, daemon=True, name="garbage").start()
     sys.argv[0] = "prefect"
     runpy.run_module("prefect", run_name="__main__")
