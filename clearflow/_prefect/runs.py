@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
+from clearflow._prefect import bulk
 from clearflow._prefect.http import Api
 from clearflow.errors import NotFound
 from clearflow.words.lifecycle import Write
@@ -218,6 +219,9 @@ async def create(
         body["empirical_policy"] = dict(policy)
     if task_run:
         body["parent_task_run_id"] = task_run
+    together = bulk.current()
+    if together is not None and idempotency_key:
+        return await together.create(deployment_id, body)
     return Run.parse(await api.post(f"/deployments/{deployment_id}/create_flow_run", body))
 
 

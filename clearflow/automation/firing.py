@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from clearflow._prefect import claims, many, runs, schedules, variables
+from clearflow._prefect import bulk, claims, many, runs, schedules, variables
 from clearflow._prefect.http import Api
 from clearflow._prefect.schedules import Schedule
 from clearflow.automation import launching, schedulers, turns
@@ -50,9 +50,10 @@ async def fire(api: Api, run: Run, firing: Firing, say: Say) -> int:
     found = await _found(api, scheduler, firing.job, own, now)
     due = [each for each in found if each.plan is not None]
     known = launching.Known(fresh)
-    failed = await many.each(
-        due, lambda each: _deal_with(api, scheduler, each, known, say), width=many.WIDTH
-    )
+    with bulk.together(api):
+        failed = await many.each(
+            due, lambda each: _deal_with(api, scheduler, each, known, say), width=bulk.WIDTH
+        )
     # Last: that a task is there matters to those who wait for it, how far a job has come does not.
     await many.each(due, lambda each: _keep(api, scheduler, each), width=many.WIDTH)
     await turns.give_back(api, scheduler.id)
