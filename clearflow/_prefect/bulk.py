@@ -74,9 +74,10 @@ class Bulk:
             for (_, future), result in results:
                 if result["status"] != "CREATED" and not _may_go_again(result):
                     future.set_exception(Refused(str(result.get("error"))))
-            some = [each for each in some if not each[1].done()]
-            ids = [str(r["flow_run_id"]) for (_, future), r in results if not future.done()]
-            if all(r["status"] == "CREATED" for (_, future), r in results if not future.done()):
+            left = [(each, r) for each, r in results if not each[1].done()]
+            some = [each for each, _ in left]
+            if all(r["status"] == "CREATED" for _, r in left):
+                ids = [str(r["flow_run_id"]) for _, r in left]
                 where = {"flow_runs": {"id": {"any_": ids}}, "limit": max(len(ids), 1)}
                 found = {str(i["id"]): i for i in await self._api.post("/flow_runs/filter", where)}
                 if set(ids) <= set(found):
