@@ -63,7 +63,7 @@ QUICK: dict[str, Callable[[], Report]] = {
     "scalars": lambda: scalars.run(1000, 3),
     "docker_start": lambda: docker_start.run(5),
     "pipelines": lambda: pipelines.run(5),
-    "schedules": lambda: schedules.run(50, 10),
+    "schedules": lambda: schedules.run(50),
     "triggers": lambda: triggers.run(5),
     "datasets": lambda: datasets.run(1, 2000, 256),
     "alerts": lambda: alerts.run(100),

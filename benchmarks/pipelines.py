@@ -2,8 +2,8 @@
 
 A pipeline of function steps, its controller and its steps on one agent, their environment warm. A
 step says when its first line runs; the end of the one before it is the time of its last line, so
-that recording the end is in it. Beside it: a flow that calls `run_deployment` as often in a row, on
-a stock `process` worker at its defaults.
+that recording the end is in it. Beside it: a program that calls `run_deployment` in a row, on a
+stock `process` worker at its defaults; six times, as it takes its time, and the rest in proportion.
 
 Bars: 1 s (stretch 0.5 s); 8 times faster than stock.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -54,6 +53,9 @@ if __name__ == "__main__":
 """
 
 
+_STOCK = 6
+
+
 def run(count: int = 20) -> Report:
     with bench() as made:
         ours, stock = asyncio.run(_measure(made, count))
@@ -72,7 +74,7 @@ def run(count: int = 20) -> Report:
             f"{stock / whole:.1f}×",
             "≥ 8×",
             stock >= 8 * whole,
-            beside=f"{whole:.1f} s and {stock:.1f} s",
+            beside=f"{whole:.1f} s and {stock:.1f} s (of {min(count, _STOCK)} runs)",
         ),
     ]
     return Report(
@@ -94,7 +96,8 @@ async def _measure(made: Bench, count: int) -> tuple[list[tuple[float, float]], 
         ours = [tuple(map(float, line.split())) for line in record.read_text().splitlines()]
         await stock_pool(api, "stock")
         await asyncio.to_thread(lambda: made.stock_worker("stock"))
-        stock = await _stock(made, api, count)
+        few = min(count, _STOCK)
+        stock = await _stock(made, api, few) * count / few
     return [(began, end) for began, end in ours], stock
 
 
@@ -118,11 +121,12 @@ async def _stock(made: Bench, api: Api, count: int) -> float:
     """Seconds for as many runs of a deployment, each waited for as `run_deployment` does."""
     trivial = await deployment(api, "first_line", "stock")
     program = (
-        "import sys\nfrom prefect.deployments import run_deployment\n"
+        "import sys, time\nfrom prefect.deployments import run_deployment\n"
+        "began = time.monotonic()\n"
         "for n in range(int(sys.argv[2])):\n"
         "    run_deployment(sys.argv[1], parameters={'stamp': f'{sys.argv[3]}-{n}'})\n"
+        "print(time.monotonic() - began)\n"
     )
-    began = time.monotonic()
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-c", program, trivial["id"], str(count), str(made.folder / "stock")],
@@ -133,4 +137,4 @@ async def _stock(made: Bench, api: Api, count: int) -> float:
     )
     if done.returncode:
         raise RuntimeError(done.stderr)
-    return time.monotonic() - began
+    return float(done.stdout.split()[-1])

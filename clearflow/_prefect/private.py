@@ -14,6 +14,7 @@ import logging
 import ssl
 import sys
 import threading
+import zoneinfo
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -334,6 +335,10 @@ def fires(
     """
     from prefect.server.schemas import schedules
 
+    _datetime: Any = importlib.import_module("prefect.types._datetime")
+    # Else it walks through the folders of the time zone database for each schedule.
+    if _datetime.available_timezones is zoneinfo.available_timezones:
+        _datetime.available_timezones = cache(zoneinfo.available_timezones)
     kinds: dict[str, Any] = {
         "cron": schedules.CronSchedule,
         "rrule": schedules.RRuleSchedule,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
+from clearflow._prefect import bulk
 from clearflow._prefect.http import Api
 from clearflow._prefect.template import check_variables
 from clearflow.errors import NotFound
@@ -214,16 +215,21 @@ async def create(
         "tags": sorted({*of["tags"], *tags}),
         # Prefect's own are its to give.
         "labels": {k: v for k, v in (labels or {}).items() if not k.startswith("prefect.")},
-        "work_queue_name": queue or of["work_queue_name"],
     }
     if name:
         body["name"] = name
+    if queue and queue != of["work_queue_name"]:
+        # Its own one the server does not have to look for.
+        body["work_queue_name"] = queue
     if idempotency_key:
         body["idempotency_key"] = idempotency_key
     if policy:
         body["empirical_policy"] = dict(policy)
     if task_run:
         body["parent_task_run_id"] = task_run
+    together = bulk.current()
+    if together is not None and idempotency_key:
+        return await together.create(of["id"], {**body, "enforce_parameter_schema": False})
     if _KIND in json.dumps(of["parameters"]):
         # Templates and references in them are filled in by this route only.
         told = {**body, "parameters": dict(parameters or {}), "enforce_parameter_schema": False}
@@ -234,6 +240,7 @@ async def create(
         "flow_id": of["flow_id"],
         "deployment_id": of["id"],
         "work_pool_name": of["work_pool_name"],
+        "work_queue_name": queue or of["work_queue_name"],
     }
     made = Run.parse(await api.post("/flow_runs/", body))
     if _DEPLOYMENT not in made.labels:

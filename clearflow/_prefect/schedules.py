@@ -50,8 +50,12 @@ async def of(api: Api, deployment_id: str) -> list[Schedule]:
 
 async def add(api: Api, deployment_id: str, wanted: Sequence[Mapping[str, Any]]) -> list[Schedule]:
     """New schedules: each has `schedule`, `slug`, `parameters` and `active`."""
-    made = await api.post(f"/deployments/{deployment_id}/schedules", list(wanted))
-    return [Schedule.parse(each) for each in made]
+    made: list[Schedule] = []
+    for start in range(0, len(wanted), _PAGE):
+        some = list(wanted[start : start + _PAGE])
+        found = await api.post(f"/deployments/{deployment_id}/schedules", some)
+        made += [Schedule.parse(each) for each in found]
+    return made
 
 
 async def change(api: Api, there: Schedule, **changes: Any) -> None:

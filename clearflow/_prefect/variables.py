@@ -16,15 +16,20 @@ async def read(api: Api, name: str) -> Any:
         return None
 
 
-async def write(api: Api, name: str, value: Any, tags: tuple[str, ...] = ("clearflow",)) -> None:
-    """Make the variable have this value."""
-    try:
-        await api.patch(f"/variables/name/{name}", {"value": value})
-    except NotFound:
+async def write(
+    api: Api, name: str, value: Any, tags: tuple[str, ...] = ("clearflow",), *, new: bool = False
+) -> None:
+    """Make the variable have this value; `new` says that it is probably not there yet."""
+    if not new:
         try:
-            await api.post("/variables/", {"name": name, "value": value, "tags": list(tags)})
-        except Conflict:
             await api.patch(f"/variables/name/{name}", {"value": value})
+            return
+        except NotFound:
+            pass
+    try:
+        await api.post("/variables/", {"name": name, "value": value, "tags": list(tags)})
+    except Conflict:
+        await api.patch(f"/variables/name/{name}", {"value": value})
 
 
 async def delete(api: Api, name: str) -> None:

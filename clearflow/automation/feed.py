@@ -41,6 +41,7 @@ class Feed:
         self._woken = asyncio.Event()
         # When what is stored has to be looked at, by time.monotonic(); the runs, since when not.
         self._due = time.monotonic()
+        self._last = -math.inf  # when something was heard
         self._reconciled: datetime | None = None
 
     async def listen(self) -> None:
@@ -50,7 +51,8 @@ class Feed:
                 self._due, self._reconciled = time.monotonic(), None
             else:
                 self._heard.append(event)
-                self._due = min(self._due, time.monotonic() + _STORED)
+                self._last = time.monotonic()
+                self._due = min(self._due, self._last + _STORED)
             self._woken.set()
 
     async def next(self, every: float = LOOKS_AGAIN) -> list[Event]:
@@ -65,7 +67,9 @@ class Feed:
             await asyncio.sleep(_COMMITS)
         found, self._heard = self._heard, []
         if time.monotonic() >= min(end, self._due):
-            self._due = math.inf
+            # What came a moment ago is not stored yet, nor what the stream has dropped beside it.
+            stored = self._last + _STORED
+            self._due = stored if stored > time.monotonic() else math.inf
             found += await self._look()
         return self.cursor.fresh(found)
 

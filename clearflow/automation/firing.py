@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from clearflow._prefect import claims, runs, schedules, variables
+from clearflow._prefect import bulk, claims, many, runs, schedules, variables
 from clearflow._prefect.http import Api
 from clearflow._prefect.schedules import Schedule
-from clearflow.automation import launching, schedulers
+from clearflow.automation import launching, schedulers, turns
 from clearflow.automation.jobs import Firing, upcoming
-from clearflow.automation.schedulers import Scheduler, cursor_name, origin
+from clearflow.automation.schedulers import Scheduler, cursor_name, cursors_of, origin
 from clearflow.errors import ClearflowError, NotFound, Unreachable
 from clearflow.tasks import results
 from clearflow.words import calendar, fires, references, templates
@@ -39,60 +42,105 @@ async def fire(api: Api, run: Run, firing: Firing, say: Say) -> int:
     own = run.expected if firing.job else None
     if own is not None and now < own <= now + _SOON:
         now = own
-    failed = done = 0
-    reached: dict[str, datetime] = {}
-    for each in await schedules.of(api, scheduler.id):
-        if not each.active or not each.parameters.get("firing"):
-            continue
-        job = Firing.model_validate(each.parameters["firing"])
-        mine = own if job.job == firing.job else None
-        at, count, wrong = await _job(api, scheduler, each, job, mine, now, say)
-        reached[each.id] = at
-        done, failed = done + count, failed + wrong
-    if not done:
+    while (fresh := await turns.take(api, scheduler.id, run.id)) is None:
+        if own is not None and await _reached(api, scheduler, firing.job) >= own:
+            say(f"{firing.job}: nothing to do; it was dealt with")
+            return 0
+        await asyncio.sleep(random.uniform(0.5, 1.5))
+    found = await _found(api, scheduler, firing.job, own, now)
+    due = [each for each in found if each.plan is not None]
+    known = launching.Known(fresh)
+    with bulk.together(api):
+        failed = await many.each(
+            due, lambda each: _deal_with(api, scheduler, each, known, say), width=bulk.WIDTH
+        )
+    # Last: that a task is there matters to those who wait for it, how far a job has come does not.
+    await many.each(due, lambda each: _keep(api, scheduler, each), width=many.WIDTH)
+    await turns.give_back(api, scheduler.id)
+    if not due:
         say(f"{firing.job or scheduler.name}: nothing to do; it was dealt with, or is paused")
-    await _complete_siblings(api, scheduler, run, reached)
+    await _complete_siblings(api, scheduler, run, {e.schedule.id: e.cursor.at for e in found})
+    return sum(failed)
+
+
+@dataclass
+class _Job:
+    """One job, how far it has come, and what is to be done about it now, if anything."""
+
+    schedule: Schedule
+    job: Firing
+    cursor: Cursor
+    since: datetime
+    plan: fires.Plan | None = None
+    reaches: datetime | None = None
+    new: bool = False
+
+
+async def _reached(api: Api, scheduler: Scheduler, job: str) -> datetime:
+    known = await variables.read(api, cursor_name(scheduler.id, job))
+    return Cursor.parse(known).at if known else datetime.min.replace(tzinfo=UTC)
+
+
+async def _found(
+    api: Api, scheduler: Scheduler, mine: str, own: datetime | None, now: datetime
+) -> list[_Job]:
+    """The jobs that are switched on, with what is due of each; of `mine` its own moment is."""
+    listed, cursors = await asyncio.gather(
+        schedules.of(api, scheduler.id), variables.starting_with(api, cursors_of(scheduler.id))
+    )
+    found = []
+    for schedule in listed:
+        if not schedule.active or not schedule.parameters.get("firing"):
+            continue
+        job = Firing.model_validate(schedule.parameters["firing"])
+        known = cursors.get(cursor_name(scheduler.id, job.job))
+        since = schedule.since or now
+        cursor = Cursor.parse(known) if known else Cursor(since)
+        each = _Job(schedule, job, cursor, max(cursor.at, since), new=known is None)
+        due = [at for at in upcoming(schedule.schedule, each.since, now) if at > cursor.at]
+        if own is not None and job.job == mine and own > cursor.at:
+            due.append(own)
+        if due:
+            each.plan = fires.plan(due, now, job.missed)
+            # Whoever has somebody run it before its time moves no other fire.
+            each.reaches = max([each.since, *(at for at in due if at <= now)])
+        found.append(each)
+    return found
+
+
+async def _deal_with(
+    api: Api, scheduler: Scheduler, each: _Job, known: launching.Known, say: Say
+) -> int:
+    """Launch what is due of one job, the oldest first; how many of the launches went wrong."""
+    assert each.plan is not None
+    job, failed = each.job, 0
+    if each.plan.passed:
+        passed = each.plan.passed
+        say(f"{job.job}: {passed} missed fires passed over (missed={job.missed!r})")
+    for at in each.plan.launch:
+        key = fires.key(f"{scheduler.id} {job.job}", at)
+        each.cursor, good = await _launch(api, scheduler, job, at, key, each.cursor, say, known)
+        failed += not good
     return failed
 
 
-async def _job(
-    api: Api,
-    scheduler: Scheduler,
-    schedule: Schedule,
-    job: Firing,
-    own: datetime | None,
-    now: datetime,
-    say: Say,
-) -> tuple[datetime, int, int]:
-    """Deal with what is due of one job: how far it has come then, how many fires, how many of the
-    launches went wrong.
-    """
-    name = cursor_name(scheduler.id, job.job)
-    known = await variables.read(api, name)
-    since = schedule.since or now
-    cursor = Cursor.parse(known) if known else Cursor(since)
-    start = max(cursor.at, since)
-    due = [at for at in upcoming(schedule.schedule, start, now) if at > cursor.at]
-    if own is not None and own > cursor.at:
-        due.append(own)
-    if not due:
-        return cursor.at, 0, 0
-    plan = fires.plan(due, now, job.missed)
-    if plan.passed:
-        say(f"{job.job}: {plan.passed} missed fires passed over (missed={job.missed!r})")
-    failed = 0
-    for at in plan.launch:
-        key = fires.key(f"{scheduler.id} {job.job}", at)
-        cursor, good = await _launch(api, scheduler, job, at, key, cursor, say)
-        failed += not good
-    # Whoever has somebody run it before its time moves no other fire.
-    cursor = Cursor(max([start, *(at for at in due if at <= now)]), cursor.number, cursor.task)
-    await variables.write(api, name, cursor.dump())
-    return cursor.at, len(due), failed
+async def _keep(api: Api, scheduler: Scheduler, each: _Job) -> None:
+    """Write down how far a job has come."""
+    assert each.reaches is not None
+    each.cursor = Cursor(each.reaches, each.cursor.number, each.cursor.task)
+    name = cursor_name(scheduler.id, each.job.job)
+    await variables.write(api, name, each.cursor.dump(), new=each.new)
 
 
 async def _launch(
-    api: Api, scheduler: Scheduler, job: Firing, at: datetime, key: str, cursor: Cursor, say: Say
+    api: Api,
+    scheduler: Scheduler,
+    job: Firing,
+    at: datetime,
+    key: str,
+    cursor: Cursor,
+    say: Say,
+    known: launching.Known | None = None,
 ) -> tuple[Cursor, bool]:
     assert job.launch is not None
     zone = calendar.zone(job.zone)
@@ -113,7 +161,7 @@ async def _launch(
     try:
         context = await _context(api, scheduler, job, at, local, cursor)
         made = await launching.launch(
-            api, order, by=job.by or "a schedule", context=context, say=told
+            api, order, by=job.by or "a schedule", context=context, say=told, known=known
         )
     except Unreachable:
         raise
@@ -190,12 +238,19 @@ async def _complete_siblings(
     api: Api, scheduler: Scheduler, run: Run, reached: Mapping[str, datetime]
 ) -> None:
     """End the runs that wait for what has been dealt with; each would find nothing to do."""
+    waiting = []
     async for schedule, other in schedules.coming(api, scheduler.id):
         at = reached.get(schedule)
-        if other.id == run.id or other.expected is None or at is None or other.expected > at:
+        if at is None or other.expected is None:
             continue
+        if other.expected <= at and other.id != run.id:
+            waiting.append(other)
+
+    async def complete(other: Run) -> None:
         held = await claims.hold(api, other, "clearflow-launch", "dealt with")
         if held is None:
-            continue
+            return
         note = held.but(f"dealt with by run {run.id}", agent=None, claim=None)
         await claims.put_back(api, other.id, Write(COMPLETED, "Completed", note, over=held.claim))
+
+    await many.each(waiting, complete, width=many.WIDTH)

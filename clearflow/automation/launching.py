@@ -10,6 +10,7 @@ idempotency key, so that the same launch, asked for again or twice at once, find
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +21,7 @@ from clearflow._prefect import claims, deployments, pools, runs, variables
 from clearflow._prefect.hops import hop_draft
 from clearflow._prefect.http import Api
 from clearflow._prefect.template import VARIABLES
-from clearflow.errors import Conflict, NotFound, Refused, Usage
+from clearflow.errors import Conflict, NotFound, Refused
 from clearflow.settings import settings
 from clearflow.tasks import find as finding
 from clearflow.tasks.clone import clone
@@ -112,54 +113,23 @@ class Source:
         return named or settings().pool
 
 
-async def check(
-    api: Api,
-    order: Launch,
-    known: Mapping[str, Any] | None = None,
-    start: Source | None = None,
-) -> Source:
-    """What it starts from now. Raises what is wrong with an order, in one line.
+class Known:
+    """What launches of one moment need not ask for, each by itself.
 
-    `known` are the words and names that its templates may have, as `templates.check` takes them.
-    NotFound: no such task, deployment or queue. Usage: a parameter, an override or a reference
-    that there is not. `start` is what an order of the same source and queue has been found to
-    start from.
+    `fresh`: nobody has tried any of them before. The server has one task of an idempotency key; a
+    tag only finds those that have gone to another queue since.
     """
-    found = start or await source(api, order)
-    if order.queue is not None:
-        if start is None:
-            await pools.queue(api, found.pool, order.queue)
-    elif found.run is not None and found.run.queue is None:
-        raise Usage(
-            f"task {found.run.task_id[:8]} ({found.run.name}) belongs to no queue: name one"
-        )
-    if known is not None:
-        for value in (order.parameters, order.overrides, order.name, order.comment, order.tags):
-            templates.check(value, known)
-    launches.overrides(order.overrides, VARIABLES)
-    if order.parameters:
-        await _check_parameters(api, order, found)
-    return found
 
+    def __init__(self, fresh: bool) -> None:
+        self.fresh = fresh
+        self._sources: dict[str, asyncio.Task[Source]] = {}
 
-async def _check_parameters(api: Api, order: Launch, found: Source) -> None:
-    run, deployment = found.run, found.deployment
-    if run is not None and is_flow(run) and run.deployment_id is not None:
-        deployment = await deployments.read(api, run.deployment_id)
-    has: dict[str, Any] = dict(run.parameters) if run is not None else {}
-    schema = (deployment or {}).get("parameter_openapi_schema") or {}
-    if run is None or is_flow(run):
-        has = {**(schema.get("properties") or {}), **has}
-        # What is inside of an argument is the flow's own affair.
-        deep = {name for name in order.parameters if "/" in name}
-        said = {*order.parameters} - deep | {name.partition("/")[0] for name in deep}
-    else:
-        said = set(order.parameters)
-    who = f"task {run.task_id[:8]} ({name_of(run)})" if run else f"deployment {order.deployment!r}"
-    if run is None or is_flow(run):
-        launches.check_names(said, has, who)
-    else:
-        launches.check_parameters(said, has, who)
+    async def source(self, api: Api, order: Launch) -> Source:
+        """The deployment that an order starts from, asked for once. Raises NotFound."""
+        name = str(order.deployment)
+        if name not in self._sources:
+            self._sources[name] = asyncio.create_task(source(api, order))
+        return await self._sources[name]
 
 
 def is_flow(run: Run) -> bool:
@@ -203,13 +173,15 @@ async def launch(
     by: str,
     context: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda text: None,
+    known: Known | None = None,
 ) -> Run | None:
     """Launch the task, once for each key; None when `single_instance` forbids it now.
 
     References in parameters, overrides, name, comment and tags are filled in from the `context`.
     `say` hears what was done in a line. Raises NotFound for what is not there any more.
     """
-    if order.key and (there := await _made(api, order)) is not None:
+    fresh = known is not None and known.fresh
+    if order.key and not fresh and (there := await _made(api, order)) is not None:
         say(f"launched before: {_seen(api, there)}")
         return there
     if order.single_instance and (before := await active(api, order.origin)) is not None:
@@ -219,7 +191,8 @@ async def launch(
         order = _rendered(order, context)
     if order.reuse:
         return await _again(api, order, by, say)
-    found = await _settled(api, order)
+    shared = known is not None and order.deployment is not None
+    found = await (known.source(api, order) if known and shared else _settled(api, order))
     if order.key and order.choice is not None and (there := await _made(api, order)) is not None:
         await _forget(api, order)
         say(f"launched before: {_seen(api, there)}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from clearflow._prefect import deployments, pools, runs, schedules, variables
 from clearflow._prefect.http import Api
-from clearflow.automation import direct, launching
+from clearflow.automation import checking, direct, launching, turns
 from clearflow.automation.direct import Plan
 from clearflow.automation.forms import form
 from clearflow.automation.jobs import Firing, Job, refuse_direct
@@ -46,7 +46,7 @@ async def check(api: Api, wanted: Sequence[Job]) -> list[Plan]:
             when = job.when(api.clock.now())
             if job.direct:
                 refuse_direct(job)
-            source = await launching.check(api, job.launch, fires.KNOWN, known.get(same))
+            source = await checking.check(api, job.launch, fires.KNOWN, known.get(same))
             known[same] = source
         except (Usage, NotFound) as wrong:
             raise type(wrong)(f"schedule {job.name!r}: {wrong.message}", hint=wrong.hint) from None
@@ -238,6 +238,7 @@ async def remove_scheduler(api: Api, of: Scheduler) -> None:
         await deployments.delete(api, str(item["id"]))
     for name in await variables.starting_with(api, cursors_of(of.id)):
         await variables.delete(api, name)
+    await turns.give_back(api, of.id)
     await deployments.delete(api, of.id)
 
 

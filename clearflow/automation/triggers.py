@@ -18,7 +18,7 @@ from clearflow._prefect.automations import Automation, exactly
 from clearflow._prefect.events import FLOW_RUN
 from clearflow._prefect.events import TAG as TAG_LABEL
 from clearflow._prefect.http import Api
-from clearflow.automation import launching
+from clearflow.automation import checking
 from clearflow.automation.forms import form
 from clearflow.automation.reactions import EVENT, Reaction, Trigger
 from clearflow.errors import NotFound, Refused, Usage
@@ -148,7 +148,7 @@ async def check(api: Api, wanted: Sequence[Trigger]) -> list[When]:
     for each in wanted:
         try:
             when = each.when()
-            await launching.check(api, each.order, triggers.known(each.kind))
+            await checking.check(api, each.order, triggers.known(each.kind))
             if each.project is not None:
                 await _check_project(api, each.project)
         except (Usage, NotFound) as wrong:

@@ -1,6 +1,7 @@
 """Metrics that triggers wait for, seen where they pass: in the supervisor of the task.
 
-Nobody has to ask the server for values now and then. A task that reports scalars asks once which
+Of a flow, or a task that nobody runs, it is whoever writes them down. Nobody has to ask the server
+for values now and then. A task that reports scalars asks once which
 triggers wait for any, and again a minute later if it still reports; it tells of a crossing only
 when there is one.
 """
@@ -13,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from clearflow._prefect import automations, runs
 from clearflow._prefect.http import Api
@@ -108,3 +110,15 @@ def _condition(automation: automations.Automation) -> Condition | None:
         )
     except (KeyError, TypeError, ValueError):
         return None
+
+
+_passed: WeakKeyDictionary[Api, dict[str, Crossings]] = WeakKeyDictionary()
+
+
+def crossings(api: Api, run_id: str) -> Crossings:
+    """The ones of a run of which this process has seen the scalars before, if any."""
+    known = _passed.setdefault(api, {})
+    if run_id not in known:
+        # Nobody hears of what went wrong: what is reported is kept all the same.
+        known[run_id] = Crossings(api, run_id, lambda text: None)
+    return known[run_id]

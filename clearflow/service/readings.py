@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -9,6 +10,7 @@ from typing import Any
 
 from clearflow._prefect.http import Api
 from clearflow.errors import Refused
+from clearflow.service.crossings import crossings
 from clearflow.service.results import Results, Scalars
 from clearflow.service.spool import is_stored, piece_of
 from clearflow.service.verbs import Verb
@@ -18,7 +20,7 @@ from clearflow.words.curves import stored, thinned
 
 
 class Readings:
-    """Reads what tasks have reported, and reports for tasks that somebody else runs, or nobody."""
+    """Reads what tasks have reported, and reports for those that have no supervisor to tell."""
 
     def __init__(self, api: Api, by: str) -> None:
         self._api = api
@@ -38,12 +40,14 @@ class Readings:
         scalars: Scalars = (),
         items: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """Results of a task that somebody else runs, or nobody."""
+        """Results of a task that somebody else runs, or nobody; and of a flow, by itself."""
         run = await finding.one(self._api, task)
+        passing = crossings(self._api, run.id)
+        passing.take(scalars)
         failed: list[str] = []
         writing = Results(self._api, run.id, failed.append)
         writing.take(scalars, items)
-        await writing.written()
+        await asyncio.gather(writing.written(), passing.told())
         if failed:
             raise Refused(failed[0])
 

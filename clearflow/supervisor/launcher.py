@@ -14,6 +14,7 @@ FD is a SOCK_SEQPACKET socket: a packet in is the folder of a claim, a packet ou
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import select
 import signal
@@ -95,7 +96,10 @@ def _warm_up(more: Collection[str]) -> None:
     if clearing.DOCKER in more:
         docker.warm_up()
     if SERVICES in more:
-        from clearflow.automation import firing, reacting  # noqa: F401
+        from clearflow.automation import schedulers, triggers
+
+        for entrypoint in (schedulers.ENTRYPOINT, triggers.ENTRYPOINT):
+            importlib.import_module(entrypoint.rpartition(".")[0])
     set_title("cf-launcher")
     gc.collect()
     # Without this the collector would touch, and so copy, every page in every child.

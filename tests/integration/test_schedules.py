@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,10 @@ from clearflow.words import lifecycle
 from clearflow.words.launches import origin_tag
 from clearflow.words.lifecycle import Write
 from clearflow.words.models import COMPLETED, Run
-from clearflow.words.names import labels, tags
 from clearflow.words.notes import Note
-from tests.support.agents import Client, Site, client, opened
-from tests.support.processes import marked
+from tests.support.agents import Client, Site, client
+from tests.support.automation import clearflow, here, place, python
+from tests.support.automation import task as completed
 from tests.support.server import PrefectServer
 from tests.support.waiting import wait_until_async
 
@@ -36,42 +35,11 @@ POOL = "pool-of-schedules"
 @pytest.fixture(scope="module")
 def site(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A pool whose agent serves `services` and `cpu`."""
-    folder = tmp_path_factory.mktemp("schedules")
-    with marked("module-schedules"):
-        env = server.env(home=folder / "prefect-home") | {"CLEARFLOW_POOL": POOL}
-        with opened(server.url, env, folder, POOL) as site:
-            yield site
-    server.calm()
+    with place(server, tmp_path_factory.mktemp("schedules"), POOL) as site, here(site):
+        yield site
 
 
-@pytest.fixture(autouse=True)
-def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    from clearflow.settings import settings
-
-    monkeypatch.setenv("CLEARFLOW_POOL", POOL)
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
-
-
-async def task(ask: Client, name: str, project: str, **options: Any) -> Run:
-    """A task that has completed, with parameters that a clone may change."""
-    await queue(ask, "cpu")
-    deployment = await ask.deploy("endings.py:completes", "cpu")
-    options.setdefault("parameters", {"General": {"lr": 0.1, "date": ""}})
-    made = await runs.create(
-        ask.api,
-        deployment,
-        write=lifecycle.made("alice"),
-        name=name,
-        tags=[*options.pop("tags", ()), *tags(project, "alice")],
-        labels=labels(name, project),
-        **options,
-    )
-    done = Write(COMPLETED, "Completed", Note("exit code 0"), force=True)
-    await runs.propose(ask.api, made.id, done)
-    return await runs.read(ask.api, made.id)
+task = partial(completed, more="date")
 
 
 async def queue(ask: Client, name: str) -> None:
@@ -475,16 +443,6 @@ async def test_clearml_a_dead_scheduler_went_unnoticed(
 # -- with an agent ----------------------------------------------------------------------------
 
 
-def python(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *words], env=dict(site.env), capture_output=True, text=True, check=False
-    )
-
-
-def clearflow(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
-    return python(site, "-m", "clearflow", *words)
-
-
 PROGRAM = """
 import sys
 from clearflow import TaskScheduler
@@ -534,13 +492,13 @@ async def test_an_agent_launches_what_is_due_and_the_command_line_sees_it(
         assert over.status(ask.api.clock.now()) == "aborted", await ask.report(limited)
         assert "its time limit of 1 s" in over.note.text
         assert any(run.id in line for line in await ask.console(fired.id))
-        rows = json.loads(clearflow(site, "schedule", "ls", "--scheduler", name, "--json").stdout)
+        rows = json.loads(clearflow("schedule", "ls", "--scheduler", name, "--json").stdout)
         assert [(r["name"], r["launched"], r["task"]) for r in rows] == [("now", 1, run.task_id)]
         assert rows[0]["next"][0].endswith(("+01:00", "+02:00"))
-        assert clearflow(site, "schedule", "pause", "now", "--scheduler", name).returncode == 0
-        (row,) = json.loads(clearflow(site, "schedule", "ls", "--scheduler", name, "--json").stdout)
+        assert clearflow("schedule", "pause", "now", "--scheduler", name).returncode == 0
+        (row,) = json.loads(clearflow("schedule", "ls", "--scheduler", name, "--json").stdout)
         assert (row["active"], row["next"]) == (False, [])
-        assert clearflow(site, "schedule", "resume", "now", "--scheduler", name).returncode == 0
+        assert clearflow("schedule", "resume", "now", "--scheduler", name).returncode == 0
         file = tmp_path / "schedules.yaml"
         file.write_text(
             json.dumps(
@@ -558,7 +516,7 @@ async def test_an_agent_launches_what_is_due_and_the_command_line_sees_it(
                 }
             )
         )
-        done = clearflow(site, "schedule", "apply", str(file), "--json")
+        done = clearflow("schedule", "apply", str(file), "--json")
         assert done.returncode == 0, done.stderr
         assert [(d["name"], d["done"]) for d in json.loads(done.stdout)] == [
             ("soon", "added"),
@@ -566,8 +524,8 @@ async def test_an_agent_launches_what_is_due_and_the_command_line_sees_it(
         ]
         (soon,) = await schedulers.jobs(ask.api, scheduler)
         assert (soon.name, soon.direct, len(soon.next) >= 2) == ("soon", True, True)
-        assert clearflow(site, "schedule", "run-now", "soon").returncode == 0
-        assert clearflow(site, "schedule", "rm", "soon", "--yes").returncode == 0
-        assert clearflow(site, "schedule", "rm", "soon", "--yes").returncode == 3
+        assert clearflow("schedule", "run-now", "soon").returncode == 0
+        assert clearflow("schedule", "rm", "soon", "--yes").returncode == 0
+        assert clearflow("schedule", "rm", "soon", "--yes").returncode == 3
         with pytest.raises(NotFound):
             await deployments.read(ask.api, soon.schedule.deployment)

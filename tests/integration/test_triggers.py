@@ -5,32 +5,31 @@ Datasets and models are events here, as the registry tells them; tasks are real.
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from clearflow._prefect import events, pools, runs, variables
+from clearflow._prefect import events, runs, variables
 from clearflow._prefect.http import Api
 from clearflow.automation import reacting
 from clearflow.automation import triggers as engine
 from clearflow.automation.reactions import Reaction, Told, parsed
 from clearflow.automation.triggers import Group
 from clearflow.errors import ClearflowError, NotFound, Usage
+from clearflow.service.answers import Service
 from clearflow.tasks import telling
-from clearflow.words import lifecycle
 from clearflow.words.launches import origin_tag
 from clearflow.words.lifecycle import Write
 from clearflow.words.models import COMPLETED, FAILED, Run
-from clearflow.words.names import labels, tags
 from clearflow.words.notes import Note
-from tests.support.agents import Client, Site, client, opened
-from tests.support.processes import marked
+from tests.support.agents import Client, Site, client
+from tests.support.automation import clearflow, here, place, python
+from tests.support.automation import task as completed
 from tests.support.server import PrefectServer
 from tests.support.waiting import wait_until_async
 
@@ -40,43 +39,11 @@ POOL = "pool-of-triggers"
 @pytest.fixture(scope="module")
 def site(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A pool with an agent for `services` and `cpu`; nobody serves `idle`."""
-    folder = tmp_path_factory.mktemp("triggers")
-    with marked("module-triggers"):
-        env = server.env(home=folder / "prefect-home") | {"CLEARFLOW_POOL": POOL}
-        with opened(server.url, env, folder, POOL) as site:
-            yield site
-    server.calm()
+    with place(server, tmp_path_factory.mktemp("triggers"), POOL) as site, here(site):
+        yield site
 
 
-@pytest.fixture(autouse=True)
-def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    from clearflow.settings import settings
-
-    monkeypatch.setenv("CLEARFLOW_POOL", POOL)
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
-
-
-async def task(ask: Client, name: str, project: str, **options: Any) -> Run:
-    """A task that has completed, with parameters that a clone may change."""
-    await pools.ensure_queue(ask.api, POOL, "cpu")
-    await pools.ensure_queue(ask.api, POOL, "idle")
-    deployment = await ask.deploy("endings.py:completes", "cpu")
-    options.setdefault("parameters", {"General": {"lr": 0.1, "data": ""}})
-    made = await runs.create(
-        ask.api,
-        deployment,
-        write=lifecycle.made("alice"),
-        name=name,
-        tags=[*options.pop("tags", ()), *tags(project, "alice")],
-        labels=labels(name, project),
-        **options,
-    )
-    done = Write(COMPLETED, "Completed", Note("exit code 0"), force=True)
-    await runs.propose(ask.api, made.id, done)
-    return await runs.read(ask.api, made.id)
+task = partial(completed, more="data")
 
 
 async def happens(
@@ -149,7 +116,7 @@ async def test_a_tag_launches_a_copy_that_knows_what_caused_it(
     async with client(site) as ask:
         api = ask.api
         project = unique("Alice ☂ [raw] / data*")
-        base = await task(ask, "train", project, tags=["stable"])
+        base = await task(ask, "train", project, marks=("stable",))
         said = {
             "parameters": {
                 "General/data": "${dataset.id}",
@@ -230,6 +197,15 @@ async def test_tasks_trigger_by_status_tag_and_metric_and_never_by_what_was_laun
         said_so: list[str] = []
         assert await reacting.react(api, reaction, said_so.append) == 0
         assert "this trigger has launched the task" in said_so[0]
+        # A flow tells its values itself, a few at a time: once below is one launch.
+        for iteration, value in enumerate((0.5, -0.25, -0.5)):
+            scalars = [("loss", "validation", [iteration], [value])]
+            told_now = {"task": night.task_id, "scalars": scalars}
+            await Service(api, "alice").answer("report", told_now)
+        (low,) = [r for r in await reactions(api, group, 4) if r.id not in {e.id for e in found}]
+        await react(api, low)
+        (below,) = await launched(api, group, "low")
+        assert below.parameters["General"]["lr"] == -0.25
 
 
 async def test_what_no_automation_has_seen_is_launched_later_and_once(
@@ -318,16 +294,6 @@ async def test_bad_input_is_one_line_when_it_is_defined(
 # -- with an agent ----------------------------------------------------------------------------
 
 
-def python(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *words], env=dict(site.env), capture_output=True, text=True, check=False
-    )
-
-
-def clearflow(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
-    return python(site, "-m", "clearflow", *words)
-
-
 PROGRAM = """
 from clearflow import TriggerScheduler
 triggers = TriggerScheduler({name!r}, "By itself")
@@ -413,17 +379,17 @@ async def test_an_agent_launches_it_again_each_time_and_the_command_line_sees_it
         await happens(ask.api, "tagged", project, "production")
         await wait_until_async(lambda: ended(2), 60, what="the task that is launched again")
         where = ("--scheduler", name)
-        (row,) = json.loads(clearflow(site, "trigger", "ls", *where, "--json").stdout)
+        (row,) = json.loads(clearflow("trigger", "ls", *where, "--json").stdout)
         assert (row["name"], row["launched"], row["active"]) == ("fresh", 2, True)
         assert row["when"] == f"a dataset of {project!r} is tagged 'production'"
-        assert clearflow(site, "trigger", "pause", "fresh", *where).returncode == 0
-        row = json.loads(clearflow(site, "trigger", "show", "fresh", *where, "--json").stdout)
+        assert clearflow("trigger", "pause", "fresh", *where).returncode == 0
+        row = json.loads(clearflow("trigger", "show", "fresh", *where, "--json").stdout)
         assert row["active"] is False
         file = tmp_path / "triggers.yaml"
         other = asked("other", base, "task", metric="loss", threshold=0, sign="max")
         one = {"scheduler": name, "project": "By itself", "triggers": [other]}
         file.write_text(json.dumps(one))
-        done = clearflow(site, "trigger", "apply", str(file), "--json")
+        done = clearflow("trigger", "apply", str(file), "--json")
         assert done.returncode == 0, done.stderr
         assert [(d["name"], d["done"]) for d in json.loads(done.stdout)] == [
             ("other", "added"),
@@ -448,7 +414,7 @@ async def test_an_agent_launches_it_again_each_time_and_the_command_line_sees_it
         await wait_until_async(both, 60, what="a task for each crossing")
         await a_function_is_called(site, ask, unique("calls"), project, tmp_path)
         words = ("model", "new", "--task", base.task_id, "-q", "cpu", "--on-tag", "good")
-        said = clearflow(site, "trigger", "add", *words, *where, "--project", "By itself")
+        said = clearflow("trigger", "add", *words, *where, "--project", "By itself")
         assert "added 'new'" in said.stdout + said.stderr, said.stderr
-        assert clearflow(site, "trigger", "rm", "new", "--yes").returncode == 0
-        assert clearflow(site, "trigger", "rm", "new", "--yes").returncode == 3
+        assert clearflow("trigger", "rm", "new", "--yes").returncode == 0
+        assert clearflow("trigger", "rm", "new", "--yes").returncode == 3

@@ -129,7 +129,7 @@ class PrefectServer:
         with temporary_settings({PREFECT_API_URL: self.url}):
             yield
 
-    def start(self, timeout: float = 60) -> None:
+    def start(self, timeout: float = 180) -> None:
         """Start the process and return when the API answers."""
         if self._process is not None:
             raise RuntimeError("the server is running already")

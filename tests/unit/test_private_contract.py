@@ -48,6 +48,8 @@ NAMES: list[tuple[str, str, list[str] | None]] = [
         ],
     ),
     ("prefect.client.orchestration", "ssl", None),
+    ("prefect.types._datetime", "available_timezones", None),
+    ("prefect.utilities.schema_tools.validation", "_VALIDATOR.check_schema", None),
     ("prefect.client.base", "PrefectHttpxSyncClient.send", None),
     ("prefect.client.base", "PrefectHttpxAsyncClient.send", None),
     ("prefect.client.base", "PrefectResponse.from_httpx_response", None),

@@ -6,7 +6,7 @@ from typing import Any
 
 from clearflow._prefect import deployments, pools, runs
 from clearflow._prefect.http import Api
-from clearflow.automation import launching
+from clearflow.automation import checking, launching
 from clearflow.automation.forms import form
 from clearflow.automation.launching import Launch
 from clearflow.automation.search import trials
@@ -47,9 +47,9 @@ async def check(api: Api, settings: SearchSettings, *, queue_later: bool = False
     source = await launching.source(api, order)
     assert source.run is not None
     if settings.execution_queue is None and queue_later:
-        await launching.check(api, order.model_copy(update={"queue": "later"}), start=source)
+        await checking.check(api, order.model_copy(update={"queue": "later"}), start=source)
     else:
-        await launching.check(api, order)
+        await checking.check(api, order)
     strategy(settings, "check")
     for search in settings.continue_from:
         if not await trials.trials(api, (await finding.one(api, search)).task_id):

@@ -1,0 +1,88 @@
+"""Runs that are made at the same time are made in one request, each once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from clearflow._prefect import bulk, runs
+from clearflow._prefect.http import Api
+from clearflow.errors import Refused
+from clearflow.words import lifecycle
+from clearflow.words.models import Run
+from clearflow.words.notes import Note
+
+_WRITE = lifecycle.queued(Note("queued by a test"))
+
+
+class Server(Api):
+    """Makes runs of one deployment; is locked at the moments that it is told."""
+
+    def __init__(self, *locked: int) -> None:
+        self.locked = list(locked)
+        self.made: dict[str, dict[str, Any]] = {}
+        self.requests_of: list[int] = []
+
+    async def post(self, path: str, body: Any = None) -> Any:
+        if path == "/flow_runs/filter":
+            wanted = body["flow_runs"]["id"]["any_"]
+            return [{"id": i, "name": i, "state": None} for i in wanted if i in self.made]
+        if path == "/flow_runs/":
+            labels = {"prefect.deployment.id": "d"}
+            return {"id": "by itself", "name": "", "state": None, "labels": labels}
+        self.requests_of.append(len(body))
+        at = self.locked.pop(0) if self.locked else None
+        results: list[dict[str, Any]] = []
+        for number, each in enumerate(body):
+            if each.get("name") == "bad":
+                results.append({"status": "FAILED", "error": "no such variable"})
+            elif at is not None and number >= at:
+                results.append({"status": "FAILED", "error": "database is locked"})
+            else:
+                results.append({"status": "CREATED", "flow_run_id": f"r-{each['idempotency_key']}"})
+        if at is None:  # else nothing is committed
+            self.made |= {r["flow_run_id"]: r for r in results if "flow_run_id" in r}
+        return {"results": results}
+
+
+async def _create(api: Api, key: str, name: str = "good") -> Run:
+    of = runs.like(Run("r", "", None, flow_id="f", deployment_id="d", pool="p", queue="q"))
+    return await runs.create(api, of, write=_WRITE, name=name, idempotency_key=key, queue="cpu")
+
+
+async def _all(api: Api, *keys: str) -> list[Run]:
+    with bulk.together(api):
+        return await asyncio.gather(*(_create(api, key) for key in keys))
+
+
+async def test_many_are_few_requests_and_each_gets_its_own() -> None:
+    api = Server()
+    keys = [str(n) for n in range(bulk.WIDTH + 10)]
+    assert [run.id for run in await _all(api, *keys)] == [f"r-{key}" for key in keys]
+    assert api.requests_of == [bulk.WIDTH, 10]
+
+
+async def test_a_locked_database_forgets_those_before_so_all_are_said_again() -> None:
+    api = Server(2, 0)
+    assert [run.id for run in await _all(api, "a", "b", "c")] == ["r-a", "r-b", "r-c"]
+    assert api.requests_of == [3, 3, 3]
+
+
+async def test_the_same_key_twice_is_one_run() -> None:
+    first, second = await _all(Server(), "a", "a")
+    assert first.id == second.id
+
+
+async def test_one_that_cannot_be_made_keeps_no_other_from_it() -> None:
+    api = Server()
+    with bulk.together(api):
+        good, bad = await asyncio.gather(
+            _create(api, "a"), _create(api, "b", "bad"), return_exceptions=True
+        )
+    assert isinstance(good, Run)
+    assert isinstance(bad, Refused)
+    assert "no such variable" in str(bad)
+
+
+async def test_outside_each_is_made_by_itself() -> None:
+    assert (await _create(Server(), "a")).id == "by itself"
