@@ -89,7 +89,7 @@ def _companion() -> Line:
     env["PYTHONPATH"] = os.pathsep.join(filter(None, (_PACKAGE_HOME, env.get("PYTHONPATH"))))
     with theirs:
         subprocess.Popen(
-            [sys.executable, "-m", "clearflow.supervisor.local", str(theirs.fileno())],
+            [sys.executable, "-m", "clearflow.supervisor.companion", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             env=env,
