@@ -63,8 +63,8 @@ class Task(Tasks, Results):
             tags: to find it by.
             auto_connect_arg_parser: whether what argparse, click and typer parse are parameters.
             auto_connect_frameworks: whether figures of matplotlib that are shown or saved, scalars
-                of tensorboard, and models that PyTorch, scikit-learn (joblib), LightGBM and XGBoost
-                save, are results; a dictionary says it for each by name.
+                of tensorboard, and models that PyTorch, Keras, scikit-learn (joblib), LightGBM,
+                XGBoost and CatBoost save, are results; a dictionary says it for each by name.
             auto_connect_streams: whether what it prints here is kept.
 
         Further arguments that ClearML knows have no effect; which ones is said.
