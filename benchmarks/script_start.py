@@ -20,8 +20,8 @@ from typing import Any
 from benchmarks.bench import POOL, Bench, Report, Row, bench, ended, queue, summary, until
 from clearflow._prefect import runs
 from clearflow._prefect.http import Api
-from clearflow.tasks import script
-from clearflow.tasks.script import Order, Packed
+from clearflow.tasks import packing, script
+from clearflow.tasks.packing import Order, Packed
 from clearflow.words import lifecycle, scripts
 from clearflow.words.notes import Note
 
@@ -55,7 +55,7 @@ async def _measure(made: Bench, count: int) -> tuple[list[float], list[float]]:
     async with made.api() as api:
         await queue(api, "scripts")
         await asyncio.to_thread(made.agent, "scripts")
-        packed = await asyncio.to_thread(script.pack, Order(file, "scripts"), made.folder / "sent")
+        packed = await asyncio.to_thread(packing.pack, Order(file, "scripts"), made.folder / "sent")
         template, job = await _template(api, packed)
         for number in range(-1, count):
             await asyncio.sleep(random.uniform(0.3, 1.3))
