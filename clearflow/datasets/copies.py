@@ -171,7 +171,7 @@ async def verify(
             wrong[file.path] = "another size"
         elif not sizes and not file.link:
             sources.append(Source(file.path, str(place), file.size, 0))
-    for found in await sending.hashes(await shelf.store(), sources, progress):
+    for found in await sending.hashes(await shelf.store(), sources, progress, files):
         if found.hash != files[found.path].hash:
             wrong[found.path] = "corrupted"
     return dict(sorted(wrong.items()))

@@ -156,6 +156,15 @@ class Shelf:
             self._manifests[digest] = await asyncio.to_thread(Manifest.parse, content)
         return self._manifests[digest]
 
+    async def keep(self, manifest: Manifest) -> str:
+        """Have a manifest in the store; its hash."""
+        known = next((digest for digest, each in self._manifests.items() if each == manifest), None)
+        if known is not None:
+            return known
+        digest = await (await self.store()).put_bytes(await asyncio.to_thread(manifest.dump))
+        self._manifests[digest] = manifest
+        return digest
+
     async def content(self, entry: Entry) -> dict[str, File]:
         """The files of a dataset by path; of a draft those that are uploaded."""
         if entry.id in self._contents:

@@ -19,11 +19,19 @@ from typing import Any, TypeVar
 
 from clearflow.errors import ClearflowError, Conflict, NotFound, Refused, ServerError
 from clearflow.settings import settings
-from clearflow.store.streams import CHUNK, Progress, hash_of, protocols, quiet, resumed, through
+from clearflow.store.streams import (
+    CHUNK,
+    Content,
+    Progress,
+    hash_of,
+    protocols,
+    quiet,
+    resumed,
+    through,
+)
 from clearflow.words.places import DEFAULT_FOLDER, Place
 
 T = TypeVar("T")
-Content = bytes | memoryview
 _SLICE = 1 << 18  # bytes
 _WIDTH = 16  # transfers at once
 _LOCAL_WIDTH = max(2, min(8, os.cpu_count() or 1))

@@ -10,6 +10,8 @@ from typing import Any, BinaryIO
 Progress = Callable[[int], None]
 """Told how many more bytes are done."""
 
+Content = bytes | memoryview
+
 CHUNK = 1 << 20  # bytes
 
 
