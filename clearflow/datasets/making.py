@@ -147,7 +147,7 @@ async def upload(shelf: Shelf, id: str, progress: Progress) -> dict[str, Any]:
     # In the order of time, and no two of a name: others may upload to it at this moment.
     key = f"{UPLOAD}{shelf.api.clock.now().isoformat()} {secrets.token_hex(4)}"
     about = {key: {"manifest": digest}}
-    after = await (await shelf.registry()).change(entry.id, entries.NOTED, about=about)
+    after = await (await shelf.registry()).change(entry.id, entries.NOTED, about=about, shown=False)
     if after.status != entries.CREATED and digest not in after.about["uploads"]:
         raise Conflict(f"the dataset {entry.title} was finalized meanwhile, without these files")
     await asyncio.to_thread(drafts.sent, entry.id, draft)

@@ -117,23 +117,24 @@ class _Sending:
 
     def _slice(self, sources: Sequence[Source]) -> None:
         """Small files, read and put into one pack."""
-        pack = bytearray()
+        room, end = self._rooms.of(2 * PACK), 0
         new: list[tuple[Source, int, str, int]] = []
         known, claimed = self._known.small, self._claimed
         for source in sources:
-            content = _read(source.file, source.size)
-            hash = sha256(content)
+            size = _read(source, room[end:])
+            hash = sha256(room[end : end + size])
             if hash in known:
-                self._small.append(_placed(source, len(content), hash, known[hash]))
-            elif not content:
+                self._small.append(_placed(source, size, hash, known[hash]))
+            elif not size:
                 self._small.append(File(source.path, 0, EMPTY, executable=source.executable))
             elif claimed.setdefault(hash, source) is not source:
-                self._twins.append((source, len(content), hash))
+                self._twins.append((source, size, hash))
             else:
-                new.append((source, len(content), hash, len(pack)))
-                pack += content
-        if pack:
-            objects = (self._save(memoryview(pack)),)
+                new.append((source, size, hash, end))
+                end += size
+        if new:
+            pack = room[:end]
+            objects = (self._save(pack, name_of(pack)),)
             for source, size, hash, offset in new:
                 file = File(source.path, size, hash, objects, offset, source.executable)
                 self._packed[hash] = file
@@ -197,22 +198,23 @@ def _slices(sources: Sequence[Source]) -> list[list[Source]]:
     return found
 
 
-def _read(file: str, size: int) -> bytes:
-    """All of a small file, whatever its size is by now."""
-    handle = os.open(file, os.O_RDONLY)
+def _read(source: Source, room: memoryview) -> int:
+    """All of a small file, whatever its size is by now; how many bytes.
+
+    Raises Refused for one that is no small file any more.
+    """
+    size = source.size
+    handle = os.open(source.file, os.O_RDONLY)
     try:
-        content = os.read(handle, size + 1)
-        if len(content) == size:
-            return content
-        rest = b""
-        while more := os.read(handle, SMALL):
-            rest += more
-        content += rest
+        done = os.readv(handle, [room[: size + 1]])
+        if done != size:
+            while done <= SMALL and (more := os.readv(handle, [room[done : SMALL + 1]])):
+                done += more
     finally:
         os.close(handle)
-    if len(content) > SMALL:
-        raise Refused(f"{file} changes while it is stored")
-    return content
+    if done > SMALL or len(room) <= SMALL:
+        raise Refused(f"{source.file} changes while it is stored")
+    return done
 
 
 def _read_all(handle: int, room: memoryview, start: int) -> memoryview:
