@@ -103,6 +103,7 @@ class _Sending:
         self.bytes = self.objects = 0
         self._lock, self._rooms = threading.Lock(), Rooms()
         self._small: list[File] = []
+        self._seen: dict[str, bool] = {}
         self._parts: dict[tuple[str, int], str] = {}
         # Which of the files of a small content is packed, where that is, and the others.
         self._claimed: dict[str, Source] = {}
@@ -123,7 +124,7 @@ class _Sending:
         for source in sources:
             size = _read(source, room[end:])
             hash = sha256(room[end : end + size])
-            if hash in known:
+            if hash in known and self._there(*known[hash].objects):
                 self._small.append(_placed(source, size, hash, known[hash]))
             elif not size:
                 self._small.append(File(source.path, 0, EMPTY, executable=source.executable))
@@ -149,10 +150,17 @@ class _Sending:
         finally:
             os.close(handle)
         digest = name_of(content)
-        if digest not in self._known.objects:
+        if digest not in self._known.objects or not self._there(digest):
             self._save(content, digest)
         self._parts[source.path, start] = digest
         self._progress.done(len(content))
+
+    def _there(self, *objects: str) -> bool:
+        """Whether what another version has is in the store still."""
+        for each in objects:
+            if each not in self._seen:
+                self._seen[each] = self._store.holds(each)
+        return all(self._seen[each] for each in objects)
 
     def _save(self, content: Content, digest: str | None = None) -> str:
         digest, sent = self._store.save(content, digest)

@@ -57,11 +57,11 @@ class Registry:
         found = self._folded(await self.store.records(top))
         return entries.latest_first(e for e in found if deleted or not e.deleted)
 
-    async def all(self) -> list[Entry]:
+    async def all(self, *, deleted: bool = False) -> list[Entry]:
         """Every entry in the store: reads all of it."""
         found = await self.store.records(f"registry/{self.kind}")
         inner = {name.partition("/")[2]: content for name, content in found.items()}
-        return [each for each in self._folded(inner) if not each.deleted]
+        return [each for each in self._folded(inner) if deleted or not each.deleted]
 
     def _folded(self, found: Mapping[str, bytes]) -> list[Entry]:
         """Entries of records by names such as ID/RECORD."""
