@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     import base64
     import uuid
 
-    from clearflow.client import packing
+    from clearflow.client import packing, watching
 else:
     uuid = Later("uuid")
     base64 = Later("base64")
     packing = Later("clearflow.client.packing")
+    watching = Later("clearflow.client.watching")
 
 
 outputs: dict[str, Any] = {}
@@ -50,17 +51,24 @@ def spooled(packed: packing.Packed, task: str | None = None, path: str = "") -> 
     """
     name = uuid.uuid4().hex
     door.ask("spool", name=name, data="")  # there may be nothing in it
+    done, bar = 0, watching.Bar("sent")
     for piece in packed.pieces():
         door.ask("spool", name=name, data=base64.b64encode(piece).decode())
+        done += len(piece)
+        bar.show(done, packed.size)
+    bar.close()
     of = {"task": task, "path": path} if isinstance(outputs.get(task or ""), str) else {}
     return str(door.ask("keep", name=name, **of))
 
 
 def fetched(target: Path, verb: str, **asked: Any) -> Path:
     """Write what a verb answers piece by piece into a file."""
+    bar = watching.Bar("fetched")
     with target.open("wb") as file:
         while True:
             found = door.ask(verb, **asked, offset=file.tell())
             file.write(base64.b64decode(found["content"]))
+            bar.show(file.tell(), found["total"])
             if file.tell() >= found["total"]:
+                bar.close()
                 return target
