@@ -13,6 +13,7 @@ from clearflow._prefect.http import Api
 from clearflow.service.datasets import Datasets
 from clearflow.service.models import ModelVerbs
 from clearflow.service.pipelines import Pipelines
+from clearflow.service.queues import Queues
 from clearflow.service.readings import Readings
 from clearflow.service.schedules import Schedules
 from clearflow.service.searches import Searches
@@ -31,6 +32,7 @@ _GROUPS: tuple[Callable[[Api, str], Group], ...] = (
     Triggers,
     ModelVerbs,
     Searches,
+    Queues,
 )
 
 OF_RESULTS = ("scalars", "last", "artifacts", "artifact")
