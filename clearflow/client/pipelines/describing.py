@@ -130,9 +130,8 @@ class Described:
             parents: the steps before it, besides those that its parameters refer to.
             parameter_override: parameters such as `{"Args/lr": "${pipeline.lr}"}`.
             configuration_overrides: configurations by name, as text or dictionaries.
-            task_overrides: what it asks of its machine, such as `{"image": "python:3.12"}`; and
-                where its code comes from: `script.repository`, `script.branch` and
-                `script.version_num`, the commit.
+            task_overrides: what it asks of its machine, such as `{"image": "python:3.12"}`; its
+                code too: `script.repository`, `script.branch`, `script.version_num` (a commit).
             execution_queue: where it waits; the default queue without it.
             monitor_metrics: scalars that the pipeline shows too: (title, series), or two of these.
             monitor_artifacts: artifacts that the pipeline keeps too: names, or pairs of names.
