@@ -136,9 +136,9 @@ class Agent:
             case Wish.PAUSE:
                 self._become("paused")
             case Wish.DRAIN:
-                self._help(self._drain())
+                self.help(self._drain())
             case Wish.STOP:
-                self._help(self._stop())
+                self.help(self._stop())
 
     def leave(self) -> None:
         """Exit now; the tasks run on, and the next agent of this name finds them."""
@@ -180,7 +180,8 @@ class Agent:
         await agents.granted(self.api, self.name)
         self._over.set()
 
-    def _help(self, work: Any) -> None:
+    def help(self, work: Any) -> None:
+        """Do something beside what it does all the time, as long as it lives."""
         task = asyncio.create_task(work)
         self._helpers.add(task)
         task.add_done_callback(self._helpers.discard)
@@ -272,7 +273,7 @@ class Agent:
         if outcome == "gone":
             # Whoever has it now, somebody must look after it.
             self.heart.others.add(task.job.run_id)
-        self._help(self._lost(task) if outcome is None else self._see_off(task))
+        self.help(self._lost(task) if outcome is None else self._see_off(task))
         self.taker.freed()
         if outcome == "yield":
             asyncio.get_running_loop().call_later(0.2, self.stir, task.job.queue)

@@ -21,6 +21,7 @@ _NOUNS = {
     "model": ("models", "ModelVerbs"),
     "pipeline": ("pipelines", "Pipelines"),
     "schedule": ("schedules", "Schedules"),
+    "queue": ("queues", "Queues"),
     "search": ("searches", "Searches"),
     "trigger": ("triggers", "Triggers"),
 }
