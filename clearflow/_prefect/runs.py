@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from clearflow._prefect.http import Api
 from clearflow.errors import NotFound
 from clearflow.words.lifecycle import Write
-from clearflow.words.models import PAUSED, PENDING, SCHEDULED, Run, State
+from clearflow.words.models import PAUSED, PENDING, Run, State
 
 PAGE = 200  # the server's limit
 BY_PLACE = "NEXT_SCHEDULED_START_TIME_ASC"
 NEWEST = "EXPECTED_START_TIME_DESC"
+FIRST_PLACE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _state(write: Write) -> dict[str, Any]:
@@ -68,6 +70,18 @@ async def find(
         if len(page) < size:
             return
         seen += len(page)
+
+
+def placed(after: datetime | None = None, before: datetime | None = None) -> dict[str, Any]:
+    """The filter for runs that stand between two places, both included; for all without them.
+
+    A run has a place as long as it is SCHEDULED. Asked for that state too, SQLite gathers all who
+    are, and sorts them; asked for places alone it walks along them, and stops at the limit.
+    """
+    bounds = {"after_": (after or FIRST_PLACE).isoformat()}
+    if before is not None:
+        bounds["before_"] = before.isoformat()
+    return {"next_scheduled_start_time": bounds}
 
 
 async def count(
@@ -284,5 +298,5 @@ async def delete(api: Api, run_id: str) -> None:
 
 async def head_of(api: Api, pool: str, queue: str) -> Run | None:
     """The first of a queue's waiting runs, due or not."""
-    where = {"state": {"type": {"any_": [SCHEDULED]}}}
+    where = placed()
     return await anext(find(api, where, pool=pool, queue=queue, sort=BY_PLACE, limit=1), None)
