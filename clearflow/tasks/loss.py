@@ -21,6 +21,8 @@ from clearflow.words.models import ACTIVE, Run, State
 from clearflow.words.names import HERE
 
 RETRYING = "AwaitingRetry"  # Prefect's name for the time between two tries
+_ACTIVE = {"state": {"type": {"any_": sorted(ACTIVE)}}}
+_SOMEBODYS = {"state": {**_ACTIVE["state"], "name": {"any_": [RETRYING]}, "operator": "or_"}}
 
 
 async def lose_dead(api: Api, folder: Path, *, by: str, spare: Collection[str] = ()) -> list[str]:
@@ -119,7 +121,7 @@ async def lose_forgotten(api: Api, pool: str, agent: str, known: Collection[str]
     recorded, as `lose_dead` does.
     """
     left = []
-    for run in await active_runs(api, pool):
+    for run in [r async for r in runs.find(api, _SOMEBODYS, pool=pool)]:
         if run.note.agent == agent and run.note.claim not in known:
             state = await _lose(
                 api,
@@ -166,10 +168,8 @@ async def active_runs(api: Api, pool: str) -> list[Run]:
 
     And those that programs are by themselves, which belong to no pool.
     """
-    active: dict[str, object] = {"state": {"type": {"any_": sorted(ACTIVE)}}}
-    retrying: dict[str, object] = {"state": {"name": {"any_": [RETRYING]}}}
-    here = {**active, "tags": {"all_": [HERE]}}
-    asked = ((active, pool), (retrying, pool), (here, None))
+    here = {**_ACTIVE, "tags": {"all_": [HERE]}}
+    asked: tuple[tuple[Mapping[str, object], str | None], ...] = ((_SOMEBODYS, pool), (here, None))
     return [run for where, of in asked async for run in runs.find(api, where, pool=of)]
 
 
