@@ -60,6 +60,7 @@ class Listener:
             agent.heart.outage_over()
         self._connected_before = True
         agent.stir()
+        agent.listening.set()
         with contextlib.suppress(ClearflowError):
             wish = await agents.wished(agent.api, agent.name) or Wish.RUN
             if wish is not Wish.RUN or agent.status == "paused":
