@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from clearflow._prefect import claims, deployments, pools, runs
 from clearflow._prefect.hops import finish_hops
@@ -21,8 +22,10 @@ from clearflow.words.models import ACTIVE, Run, State
 from clearflow.words.names import HERE
 
 RETRYING = "AwaitingRetry"  # Prefect's name for the time between two tries
-_ACTIVE = {"state": {"type": {"any_": sorted(ACTIVE)}}}
-_SOMEBODYS = {"state": {**_ACTIVE["state"], "name": {"any_": [RETRYING]}, "operator": "or_"}}
+_ACTIVE: dict[str, Any] = {"state": {"type": {"any_": sorted(ACTIVE)}}}
+_SOMEBODYS: dict[str, Any] = {
+    "state": {**_ACTIVE["state"], "name": {"any_": [RETRYING]}, "operator": "or_"}
+}
 
 
 async def lose_dead(api: Api, folder: Path, *, by: str, spare: Collection[str] = ()) -> list[str]:
@@ -169,7 +172,7 @@ async def active_runs(api: Api, pool: str) -> list[Run]:
     And those that programs are by themselves, which belong to no pool.
     """
     here = {**_ACTIVE, "tags": {"all_": [HERE]}}
-    asked: tuple[tuple[Mapping[str, object], str | None], ...] = ((_SOMEBODYS, pool), (here, None))
+    asked = ((_SOMEBODYS, pool), (here, None))
     return [run for where, of in asked async for run in runs.find(api, where, pool=of)]
 
 
