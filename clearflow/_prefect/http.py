@@ -58,7 +58,7 @@ class Api:
         self.give_up_after = give_up_after
         self.on_change: Callable[[bool], None] = lambda answers: None
         self._reachable = True
-        headers = {"User-Agent": "clearflow", **connection.headers}
+        headers = {"User-Agent": "clearflow", "Accept-Encoding": "identity", **connection.headers}
         if connection.key:
             headers["Authorization"] = f"Bearer {connection.key}"
         elif connection.auth_string:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,13 +13,14 @@ from clearflow._prefect.http import Api
 from clearflow._prefect.template import check_variables
 from clearflow.errors import NotFound
 from clearflow.words.lifecycle import Write
-from clearflow.words.models import PAUSED, PENDING, SCHEDULED, Run, State
+from clearflow.words.models import PAUSED, PENDING, Run, State
 
 PAGE = 200  # the server's limit
 BY_PLACE = "NEXT_SCHEDULED_START_TIME_ASC"
 NEWEST = "EXPECTED_START_TIME_DESC"
 _KIND = "__prefect_kind"
 _DEPLOYMENT = "prefect.deployment.id"
+FIRST_PLACE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _state(write: Write) -> dict[str, Any]:
@@ -73,6 +75,18 @@ async def find(
         if len(page) < size:
             return
         seen += len(page)
+
+
+def placed(after: datetime | None = None, before: datetime | None = None) -> dict[str, Any]:
+    """The filter for runs that stand between two places, both included; for all without them.
+
+    A run has a place as long as it is SCHEDULED. Asked for that state too, SQLite gathers all who
+    are, and sorts them; asked for places alone it walks along them, and stops at the limit.
+    """
+    bounds = {"after_": (after or FIRST_PLACE).isoformat()}
+    if before is not None:
+        bounds["before_"] = before.isoformat()
+    return {"next_scheduled_start_time": bounds}
 
 
 async def count(
@@ -325,5 +339,5 @@ async def delete(api: Api, run_id: str) -> None:
 
 async def head_of(api: Api, pool: str, queue: str) -> Run | None:
     """The first of a queue's waiting runs, due or not."""
-    where = {"state": {"type": {"any_": [SCHEDULED]}}}
+    where = placed()
     return await anext(find(api, where, pool=pool, queue=queue, sort=BY_PLACE, limit=1), None)

@@ -62,11 +62,13 @@ class Listener:
             agent.heart.outage_over()
         self._connected_before = True
         agent.stir()
+        agent.listening.set()
         with contextlib.suppress(ClearflowError):
-            wish = await agents.wished(agent.api, agent.name)
-            agent.wish(wish or Wish.RUN)
+            wish = await agents.wished(agent.api, agent.name) or Wish.RUN
+            if wish is not Wish.RUN or agent.status == "paused":
+                agent.wish(wish)
             await agent.heart.count_agents()
-            await agent.peers.look()
+            await agent.peers.look(agent.heart.online)
             if not self._introduced:
                 await agent.peers.tell(CAME, agent.taker.pool["id"], list(agent.taker.lines))
                 self._introduced = True

@@ -31,6 +31,8 @@ from clearflow.tasks import loss
 from clearflow.words.models import Machine
 from clearflow.words.names import SERVICES, shown
 
+_LISTENS_AFTER = 1.0  # seconds that an agent waits for the event stream before it takes tasks
+
 
 class Agent:
     """One agent on one machine. `run` returns when it was asked to stop and has stopped."""
@@ -63,6 +65,7 @@ class Agent:
         self.status = "running"
         self.taker = Taker(api, options, name, machine, self._used, self._start)
         self._wake = asyncio.Event()
+        self.listening = asyncio.Event()
         self._changed = asyncio.Event()
         self._over = asyncio.Event()
         self._empty = asyncio.Event()
@@ -195,6 +198,10 @@ class Agent:
 
     async def _keep_asking(self) -> None:
         """Take what there is whenever woken, when a run becomes due, and now and then."""
+        # Who listens has to ask, as nobody told what happened before: once is enough.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LISTENS_AFTER):
+                await self.listening.wait()
         failures = 0
         while True:
             if self.status == "running":
