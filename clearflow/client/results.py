@@ -142,8 +142,8 @@ class Results(Values, ABC):
         if preview is not None:
             item["preview"] = str(preview)[:1000]
         if packed.large or isinstance(spooling.outputs.get(self.id), str):
-            path = f"artifacts/{name}/{packed.file}"
-            item["spooled"], item["content"] = spooling.spooled(packed, self.id, path), ""
+            where = f"artifacts/{name}/{packed.file}"
+            item["spooled"], item["content"] = spooling.spooled(packed, self.id, where), ""
         outbox.outbox(self.id, self.is_main_task()).item(**item)
         if delete_after_upload and packed.type in {"file", "archive"}:
             path = Path(artifact_object)

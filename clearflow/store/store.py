@@ -192,7 +192,7 @@ class Store:
             try:
                 changed = self._fs.modified(path)
                 return None if changed > until else (digest, int(self._fs.size(path)))
-            except (FileNotFoundError, NotImplementedError):
+            except (FileNotFoundError, RuntimeError):  # gone, or of a store that tells no times
                 return None
 
         found = await self.each(sorted(digests), look)

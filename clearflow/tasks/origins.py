@@ -13,7 +13,8 @@ from clearflow._prefect.http import Api
 from clearflow.capture.git import GitFailed
 from clearflow.capture.git import clone as fetch_copy
 from clearflow.errors import Usage
-from clearflow.tasks.script import Order, pack, send
+from clearflow.tasks.packing import Order, pack
+from clearflow.tasks.script import send
 from clearflow.words import scripts
 from clearflow.words.scripts import Script
 

@@ -53,9 +53,9 @@ def of_task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
     monkeypatch.setenv("CLEARFLOW_HOME", str(tmp_path / "home"))
     settings.cache_clear()
-    monkeypatch.setattr(spool.finding, "one", one)
+    monkeypatch.setattr("clearflow.service.spool.finding.one", one)
     monkeypatch.setattr(spool, "describe", lambda api, run: seen)
-    monkeypatch.setattr(spool.places, "store_place", place)
+    monkeypatch.setattr("clearflow.service.spool.places.store_place", place)
     return seen
 
 
@@ -110,8 +110,8 @@ def there(monkeypatch: pytest.MonkeyPatch, output: str | bool | None = None) -> 
 
 
 def init(name: str, **more: Any) -> Task:
-    quiet = {"auto_connect_arg_parser": False, "auto_connect_frameworks": False}
-    return Task.init("Alice", name, **quiet, **more)
+    more |= {"auto_connect_arg_parser": False, "auto_connect_frameworks": False}
+    return Task.init("Alice", name, **more)
 
 
 def test_a_task_keeps_its_place_where_an_agent_runs_it(
