@@ -133,7 +133,7 @@ class AgentProcess:
         wait_until(look, timeout, what=f"the agent to say {text!r}")
 
     def serving(self) -> "AgentProcess":
-        self.wait_for(" serves ")
+        self.wait_for(" serves ", timeout=180)
         return self
 
     def signal(self, number: int) -> None:
