@@ -81,15 +81,22 @@ def _work() -> None:
 
 
 def _keep(path: Path, framework: str) -> None:
+    from clearflow.client import spooling
+    from clearflow.client.models import OutputModel
     from clearflow.client.task import Task
 
     task = Task.current_task()
     if task is None or not path.exists():
         return
+    name = f"{task.name} - {path.stem}"
+    if spooling.outputs.get(task.id) is False:
+        model = OutputModel(task, name=name, framework=framework)
+        model.update_weights(register_uri=path.absolute().as_uri())
+        return
     if _size(path) > LARGEST:
         _say(str(path), "it is large: task.upload_model() keeps it as well")
         return
-    task.upload_model(path, f"{task.name} - {path.stem}", framework=framework)
+    task.upload_model(path, name, framework=framework)
 
 
 def _say(path: str, why: str) -> None:

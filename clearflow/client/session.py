@@ -200,6 +200,24 @@ def _at_exit() -> None:
         end("completed", "")
 
 
+def say_errors_plainly() -> None:
+    """An error of clearflow's that ends the program is a line and a hint, and no traceback."""
+    before = sys.excepthook
+    if getattr(before, "plain", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, ClearflowError):
+            before(kind, error, trace)
+            return
+        print(f"clearflow: error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"clearflow: hint: {error.hint}", file=sys.stderr)
+
+    hook.plain = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
+
+
 _before: Any = None
 
 
