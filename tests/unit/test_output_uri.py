@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from clearflow import links
+from clearflow._prefect import places
 from clearflow.client import checkpoints, door, spooling
 from clearflow.client.models import OutputModel
 from clearflow.client.task import Task
@@ -17,6 +18,7 @@ from clearflow.errors import Refused, Usage
 from clearflow.service import models, spool
 from clearflow.service.spool import Spool, piece_of
 from clearflow.settings import settings
+from clearflow.tasks import find
 from clearflow.words.places import Place
 
 
@@ -53,9 +55,9 @@ def of_task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
     monkeypatch.setenv("CLEARFLOW_HOME", str(tmp_path / "home"))
     settings.cache_clear()
-    monkeypatch.setattr("clearflow.service.spool.finding.one", one)
+    monkeypatch.setattr(find, "one", one)
     monkeypatch.setattr(spool, "describe", lambda api, run: seen)
-    monkeypatch.setattr("clearflow.service.spool.places.store_place", place)
+    monkeypatch.setattr(places, "store_place", place)
     return seen
 
 
