@@ -16,7 +16,7 @@ from typing import Any
 
 from clearflow.datasets.progress import Progress, Rooms
 from clearflow.errors import ClearflowError, NotFound, Refused, ServerError
-from clearflow.store import Content, Store
+from clearflow.store import Content, Store, kernel
 from clearflow.store.hashing import goes_by, sha256
 from clearflow.words.manifest import PACK, File, Files, part_size
 
@@ -162,15 +162,22 @@ class _Fetching:
         handle = self._opened(part.file)
         try:
             if not (self._begun and _holds(handle, part)):
-                room = self._rooms.of(part.size)
-                content = self._store.load(part.object, room=room)
-                if len(content) != part.size or not goes_by(content, part.object):
-                    raise _wrong(self._store, part.file)
                 with self._turn:
-                    _put(handle, content, part.start)
+                    copied = self._store.give(part.object, handle, part.size, part.start)
+                if not copied:
+                    self._load(handle, part)
+                elif not kernel.goes_by(handle, part.start, part.size, part.object):
+                    raise _wrong(self._store, part.file)
         finally:
             self._closed(part.file)
         self._progress.done(part.size)
+
+    def _load(self, handle: int, part: _Part) -> None:
+        content = self._store.load(part.object, room=self._rooms.of(part.size))
+        if len(content) != part.size or not goes_by(content, part.object):
+            raise _wrong(self._store, part.file)
+        with self._turn:
+            _put(handle, content, part.start)
 
     def _opened(self, file: File) -> int:
         """A large file, which stays open until the last of its parts is there.

@@ -146,6 +146,12 @@ class _Sending:
         size = min(part_size(source.size), source.size - start)
         handle = os.open(source.file, os.O_RDONLY)
         try:
+            # Where most of it is known it is not copied to find that out.
+            if not self._known.objects and (taken := self._store.take(handle, start, size)):
+                self._count(size, taken[1])
+                self._parts[source.path, start] = taken[0]
+                self._progress.done(size)
+                return
             content = _read_all(handle, self._rooms.of(size), start)
         finally:
             os.close(handle)
@@ -164,11 +170,13 @@ class _Sending:
 
     def _save(self, content: Content, digest: str | None = None) -> str:
         digest, sent = self._store.save(content, digest)
-        if sent:
-            with self._lock:
-                self.bytes += len(content)
-                self.objects += 1
+        self._count(len(content), sent)
         return digest
+
+    def _count(self, size: int, sent: bool) -> None:
+        with self._lock:
+            self.bytes += size if sent else 0
+            self.objects += int(sent)
 
     def small(self) -> list[File]:
         twins = [_placed(*twin, self._packed[twin[2]]) for twin in self._twins]

@@ -18,8 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from clearflow.errors import ClearflowError, Conflict, NotFound, Refused, ServerError
+from clearflow.errors import ClearflowError, NotFound, Refused, ServerError
 from clearflow.settings import settings
+from clearflow.store import kernel
+from clearflow.store.records import Records
 from clearflow.store.streams import (
     CHUNK,
     PARTIAL,
@@ -42,7 +44,7 @@ _LOCAL_WIDTH = max(2, min(8, os.cpu_count() or 1))
 _MARK = "clearflow-store"
 
 
-class Store:
+class Store(Records):
     """A store at a place. Raises Refused, in one line, where it cannot be reached or written."""
 
     def __init__(self, place: Place) -> None:
@@ -132,6 +134,47 @@ class Store:
     def replace(self, digest: str, content: Content) -> None:
         """Keep some bytes, whatever is kept under their hash. For threads."""
         self._replace(self._object(digest), content)
+
+    def take(self, source: int, start: int, size: int) -> tuple[str, bool] | None:
+        """Keep a part of an open file as `save` does; None where it has to be read first."""
+        if self.local is None:
+            return None
+        partial = f"{self._root}/objects/{secrets.token_hex(8)}{PARTIAL}"
+        self._folder_of(partial)
+        handle = os.open(partial, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not kernel.copied(source, handle, size, start, 0):
+                return None
+            digest = kernel.name_of(handle, size)
+            path = self._object(digest)
+            if self._holds(path, size):
+                return digest, False
+            self._folder_of(path)
+            os.rename(partial, path)
+            return digest, True
+        finally:
+            os.close(handle)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)
+
+    def give(self, digest: str, target: int, size: int, at: int) -> bool:
+        """Copy an object into an open file, unchecked; False where it has to be loaded."""
+        if self.local is None:
+            return False
+        try:
+            source = os.open(self._object(digest), os.O_RDONLY)
+        except FileNotFoundError:
+            raise NotFound(f"the store {self.url} holds no object {digest[:12]}…") from None
+        try:
+            return kernel.copied(source, target, size, 0, at)
+        finally:
+            os.close(source)
+
+    def _folder_of(self, path: str) -> None:
+        folder = os.path.dirname(path)
+        if folder not in self._folders:
+            os.makedirs(folder, exist_ok=True)
+            self._folders.add(folder)
 
     def _holds(self, path: str, size: int) -> bool:
         """Whether it is there; what a machine without power has cut off is not."""
@@ -283,52 +326,7 @@ class Store:
             raise ServerError(f"the object {digest[:12]}… in {self.url} is not what was stored")
         os.replace(partial, target)
 
-    # -- records -------------------------------------------------------------------------------
-
-    async def write_record(self, name: str, content: bytes) -> None:
-        """Write a record that is never changed. Raises Conflict when there is one of this name."""
-
-        def act() -> None:
-            try:
-                self._create(f"{self._root}/records/{name}", content)
-            except FileExistsError:
-                raise Conflict(f"there is a record {name} already") from None
-
-        await self._in_thread(act)
-
-    async def read_record(self, name: str) -> bytes:
-        """Raises NotFound."""
-        found = await self._in_thread(self._read, f"records/{name}")
-        if found is None:
-            raise NotFound(f"there is no record {name} in the store {self.url}")
-        return found
-
-    async def records(self, folder: str) -> dict[str, bytes]:
-        """All records below a folder, by their names within it, in the order of these."""
-
-        def act() -> dict[str, bytes]:
-            top = f"{self._root}/records/{folder.strip('/')}"
-            # Others may have written since it was last looked at.
-            self._fs.invalidate_cache()
-            try:
-                paths = sorted(self._fs.find(top))
-            except FileNotFoundError:
-                return {}
-            wanted = [p for p in paths if not p.endswith(PARTIAL)]
-            found = self._fs.cat(wanted) if wanted else {}
-            return {p[len(top) + 1 :]: found[p] for p in wanted if p in found}
-
-        return await self._in_thread(act)
-
-    async def delete_records(self, folder: str) -> None:
-        """Delete all records below a folder."""
-
-        def act() -> None:
-            with contextlib.suppress(FileNotFoundError):
-                self._fs.rm(f"{self._root}/records/{folder.strip('/')}", recursive=True)
-            self._folders.clear()
-
-        await self._in_thread(act)
+    # -- bytes ---------------------------------------------------------------------------------
 
     def _read(self, name: str) -> bytes | None:
         try:
@@ -361,10 +359,7 @@ class Store:
         if self.local is None:
             self._fs.pipe_file(path, bytes(content))
             return
-        folder = os.path.dirname(path)
-        if folder not in self._folders:
-            os.makedirs(folder, exist_ok=True)
-            self._folders.add(folder)
+        self._folder_of(path)
         partial = f"{path}.{secrets.token_hex(4)}{PARTIAL}"
         with open(partial, "wb", buffering=0) as file:
             # The kernel takes some megabytes at once in thrice the time of small pieces.

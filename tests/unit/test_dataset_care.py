@@ -48,6 +48,23 @@ async def test_what_a_parent_has_lost_is_sent_again(store: Store, tmp_path: Path
     assert read(tmp_path / "there") == read(top)
 
 
+async def test_what_the_kernel_does_not_copy_is_read(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    top = make(tmp_path / "here", {"big": os.urandom(LARGE), "small": b"small"})
+    files = by_path(await send(store, top))
+
+    def refuses(*_: int) -> int:
+        raise OSError("another file system")
+
+    monkeypatch.setattr(os, "copy_file_range", refuses)
+    assert by_path(await send(store, top)) == files
+    await fetching.fetch(store, files, tmp_path / "there", Progress())
+    assert read(tmp_path / "there") == read(top)
+    if store.local is not None:
+        assert list(store.local.rglob("*.partial")) == []
+
+
 async def test_what_was_left_half_written_goes(tmp_path: Path, store: Store):
     if store.local is None:
         return

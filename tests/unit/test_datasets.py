@@ -123,19 +123,28 @@ async def test_an_interrupted_upload_goes_on_where_it_stopped(
 ):
     contents = {f"{n}": os.urandom(400_000) for n in range(60)} | {"big": os.urandom(LARGE)}
     top = make(tmp_path / "here", contents)
-    whole = Store.save
+    save, take = Store.save, Store.take
     saved: list[int] = []
 
-    def breaks(self: Store, content: Content, digest: str | None = None) -> tuple[str, bool]:
+    def counted(size: int) -> None:
         if len(saved) == 3:
             raise OSError("the line is cut")
-        saved.append(len(content))
-        return whole(self, content, digest)
+        saved.append(size)
 
-    monkeypatch.setattr(Store, "save", breaks)
-    with pytest.raises(Refused, match="the line is cut"):
-        await send(store, top)
-    monkeypatch.setattr(Store, "save", whole)
+    def saves(self: Store, content: Content, digest: str | None = None) -> tuple[str, bool]:
+        counted(len(content))
+        return save(self, content, digest)
+
+    def takes(self: Store, source: int, start: int, size: int) -> tuple[str, bool] | None:
+        if self.local is not None:
+            counted(size)
+        return take(self, source, start, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "save", saves)
+        patch.setattr(Store, "take", takes)
+        with pytest.raises(Refused, match="the line is cut"):
+            await send(store, top)
     second = await send(store, top)
     assert second.bytes == sum(map(len, contents.values())) - sum(saved)
     await fetching.fetch(store, by_path(second), tmp_path / "there", Progress())
@@ -152,7 +161,13 @@ async def test_an_interrupted_download_goes_on_where_it_stopped(
     (target / "big").write_bytes(contents["big"][: 4 << 20])
     (target / "1").chmod(0o444)
     loads: list[str] = []
-    load = Store.load
+    load, give = Store.load, Store.give
+
+    def given(self: Store, digest: str, *where: int) -> bool:
+        loads.append(digest)
+        return give(self, digest, *where)
+
+    monkeypatch.setattr(Store, "give", given)
 
     def counted(self: Store, digest: str, *where: Any, **room: Any) -> Content:
         loads.append(digest)
