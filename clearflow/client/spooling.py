@@ -54,12 +54,9 @@ def spooled(packed: packing.Packed, task: str | None = None, path: str = "") -> 
     done, bar = 0, watching.Bar("sent")
     for piece in packed.pieces():
         door.ask("spool", name=name, data=base64.b64encode(piece).decode())
-<<<<<<< HEAD
         done += len(piece)
         bar.show(done, packed.size)
     bar.close()
-=======
->>>>>>> client
     of = {"task": task, "path": path} if isinstance(outputs.get(task or ""), str) else {}
     return str(door.ask("keep", name=name, **of))
 

@@ -14,6 +14,7 @@ from clearflow.words.models import FAILED
 from clearflow.words.names import tags
 from clearflow.words.notes import Note
 from tests.support.agents import Client, Site, client, opened
+from tests.support.commands import command
 from tests.support.processes import marked
 from tests.support.server import PrefectServer
 from tests.support.slack import TOKEN, FakeSlack, fake_slack
@@ -45,13 +46,7 @@ def services(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def app(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "clearflow", *words],
-        env=dict(site.env),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return command(site.env, *words)
 
 
 async def failed_task(ask: Client, project: str, name: str) -> str:

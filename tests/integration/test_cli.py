@@ -23,6 +23,7 @@ import pytest
 from clearflow._prefect import runs
 from clearflow.words import lifecycle, models
 from clearflow.words.models import Run
+from tests.support.commands import command
 from tests.support.line import Bench, bench
 from tests.support.server import PrefectServer, free_port
 from tests.support.waiting import wait_until
@@ -50,11 +51,14 @@ class Cli:
 
     def __call__(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         """What it says; it has to end with this code, and never with a traceback."""
-        with self.start(*words) as process:
-            out, err = process.communicate(timeout=100)
-        done = subprocess.CompletedProcess(words, process.returncode, out, err)
-        assert done.returncode == code, f"{words}: {done.returncode}\n{out}\n{err}"
-        assert "Traceback" not in err
+        if "--detach" in words:
+            with self.start(*words) as process:
+                out, err = process.communicate(timeout=100)
+            done = subprocess.CompletedProcess(list(words), process.returncode, out, err)
+        else:
+            done = command(self.env, *words)
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
         return done
 
     def json(self, *words: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from clearflow._prefect import claims, pools, runs
 from tests.support.agents import LOSING, AgentProcess, Client, Site, client, opened
+from tests.support.commands import command
 from tests.support.docker import IMAGE, DockerEngine, registry
 from tests.support.git import Laptop
 from tests.support.server import PrefectServer
@@ -80,14 +80,7 @@ def clearflow(
     site: Site, *words: str, folder: Path | None = None, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """The command line."""
-    return subprocess.run(
-        [sys.executable, "-m", "clearflow", *words],
-        cwd=folder,
-        env={**site.env, **env},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-    )
+    return command({**site.env, **env}, *words, folder=folder)
 
 
 def send(site: Site, folder: Path, script: str, *words: str) -> str:

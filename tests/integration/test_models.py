@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 
 from clearflow._prefect import events
 from tests.integration.test_task_api import ask_task, laptop, lines, run, sent
+from tests.support import commands
 from tests.support.git import Laptop
 from tests.support.waiting import wait_until_async
 
@@ -71,12 +70,7 @@ print(json.dumps({
 
 def command(site, *words: str, code: int = 0) -> Any:
     """`clearflow model …`; what it says as JSON, else in words."""
-    done = subprocess.run(
-        [sys.executable, "-m", "clearflow", "model", *words],
-        env=dict(site.env),
-        capture_output=True,
-        text=True,
-    )
+    done = commands.command(site.env, "model", *words)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return json.loads(done.stdout) if "--json" in words else done.stdout + done.stderr

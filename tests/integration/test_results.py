@@ -3,8 +3,6 @@
 import base64
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +20,7 @@ from tests.integration.test_task_api import (
     task_of,
 )
 from tests.support.agents import LOSING, QUICK, AgentProcess, Client, Site, client, opened
+from tests.support.commands import command
 from tests.support.git import Laptop
 from tests.support.waiting import wait_until_async
 
@@ -111,11 +110,10 @@ async def check_shown(ask, run: Run) -> None:
 
 def check_listed(site, task: str) -> None:
     """What `clearflow task show` says."""
-    command = [sys.executable, "-m", "clearflow", "task", "show", task]
-    shown = subprocess.run(command, env=site.env, capture_output=True, text=True, check=True)
-    assert "accuracy" in shown.stdout
+    shown = command(site.env, "task", "show", task)
+    assert "accuracy" in shown.stdout, shown.stderr
     assert "pickled" in shown.stdout
-    record = subprocess.run([*command, "--json"], env=site.env, capture_output=True, check=True)
+    record = command(site.env, "task", "show", task, "--json")
     known = json.loads(record.stdout)
     (loss,) = (s for s in known["scalars"] if s["series"] == "s4")
     assert (loss["title"], loss["max"], loss["iteration"]) == ("loss", 5.0, 1199)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from clearflow._prefect import claims, pools
 from tests.integration.test_supervisor_console import small_disk
 from tests.support.agents import AgentProcess, Client, Site
+from tests.support.commands import command
 from tests.support.git import Laptop, git
 
 __all__ = ["small_disk"]
@@ -56,15 +55,8 @@ def project(remotes: tuple[Path, str], tmp_path: Path) -> Path:
 
 def run(site, folder: Path, *words: str, env: Mapping[str, str] | None = None):
     """`clearflow task run` in a folder."""
-    command = [sys.executable, "-m", "clearflow", "task", "run", "--pool", site.pool, *words]
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env={**site.env, "CLEARFLOW_HOME": str(folder.parent / "laptop-home"), **(env or {})},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-    )
+    its = {**site.env, "CLEARFLOW_HOME": str(folder.parent / "laptop-home"), **(env or {})}
+    return command(its, "task", "run", "--pool", site.pool, *words, folder=folder)
 
 
 def queued(done) -> str:

@@ -1,8 +1,6 @@
 """What is too large for Prefect: snapshots and artifacts go through the store that is named."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import pytest
 
 from tests.integration.test_task_api import ask_task, laptop, run, start
 from tests.support.agents import Site, client, opened
+from tests.support.commands import command
 from tests.support.git import Laptop
 from tests.support.server import PrefectServer
 from tests.unit.test_store import s3
@@ -78,16 +77,6 @@ def alone(
         yield site
 
 
-def command(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "clearflow", *words],
-        env=dict(site.env),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 async def test_twenty_megabytes_travel_there_and_back_and_datasets_over_s3(
     alone: Site, laptop: Laptop, tmp_path: Path, s3: dict[str, Any]
 ):
@@ -98,11 +87,11 @@ async def test_twenty_megabytes_travel_there_and_back_and_datasets_over_s3(
         _, said = process.communicate(timeout=100)
         assert process.returncode != 0
         assert "too much to send through Prefect" in said
-        shown = command(alone, "store", "show")
+        shown = command(alone.env, "store", "show")
         assert "hint: `clearflow store set URL`" in shown.stderr, shown.stderr
-        bad = command(alone, "store", "set", "s3://bucket/x", "--credentials", "aws/none")
+        bad = command(alone.env, "store", "set", "s3://bucket/x", "--credentials", "aws/none")
         assert bad.returncode == 2, bad.stderr
-        done = command(alone, "store", "set", str(tmp_path / "shared"))
+        done = command(alone.env, "store", "set", str(tmp_path / "shared"))
         assert done.returncode == 0, done.stderr
         task, _, _ = run(alone, laptop, TRAINING)
         ended = await ask.ended(task)
@@ -113,7 +102,7 @@ async def test_twenty_megabytes_travel_there_and_back_and_datasets_over_s3(
         assert f"got {weights}" in console
         assert text == 17_000_000
         (tmp_path / "shared" / "clearflow-store").write_text("of another machine")
-        gone = command(alone, "store", "show")
+        gone = command(alone.env, "store", "show")
         assert gone.returncode == 5
         assert "is not reached from this machine" in gone.stdout
     _over_s3(alone, tmp_path, s3)
@@ -130,7 +119,7 @@ def _over_s3(site: Site, tmp_path: Path, s3: dict[str, Any]) -> None:
 
     ask_task(site, CREDENTIALS.format(url=where["endpoint_url"]))
     words = ["store", "set", "s3://bench/ours", "--credentials", "minio-credentials/bench"]
-    assert command(site, *words).returncode == 0
+    assert command(site.env, *words).returncode == 0
     first, second, *seen = ask_task(site, VERSIONS.format(folder=str(tmp_path / "data")))
     assert seen == [[0, 0, 1], 21, True]
     stored = sizes()
@@ -138,10 +127,10 @@ def _over_s3(site: Site, tmp_path: Path, s3: dict[str, Any]) -> None:
     assert 9_060_000 < sum(stored.values()) < 9_080_000
     largest = max(stored, key=lambda key: stored[key])
     client.put_object(Bucket="bench", Key=largest, Body=b"broken")
-    assert command(site, "dataset", "verify", first).returncode == 1
-    mended = command(site, "dataset", "verify", second, "--repair")
+    assert command(site.env, "dataset", "verify", first).returncode == 1
+    mended = command(site.env, "dataset", "verify", second, "--repair")
     assert mended.returncode == 0, mended.stdout
-    assert command(site, "dataset", "verify", first).returncode == 0
+    assert command(site.env, "dataset", "verify", first).returncode == 0
     for each in (second, first):
-        assert command(site, "dataset", "rm", each, "--yes").returncode == 0
+        assert command(site.env, "dataset", "rm", each, "--yes").returncode == 0
     assert sizes() == {}

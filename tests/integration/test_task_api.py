@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from clearflow._prefect import pools, runs
-from tests.support import apart
+from tests.support import apart, commands
 from tests.support.agents import LOSING, QUICK, AgentProcess, Client, Site
 from tests.support.git import Laptop, git
 from tests.support.waiting import wait_until_async
@@ -169,13 +169,8 @@ def run(site, laptop: Laptop, script: str, *words: str, **env: str) -> tuple[str
 def sent(site, laptop: Laptop, name: str) -> str:
     """`train.py`, sent by the command: the id of its task."""
     words = ["task", "run", "--pool", site.pool, "train.py", "--queue", "q", "--name", name]
-    done = subprocess.run(
-        [sys.executable, "-m", "clearflow", *words],
-        cwd=laptop.root,
-        env={**site.env, "CLEARFLOW_HOME": str(laptop.root.parent / "laptop-home")},
-        capture_output=True,
-        text=True,
-    )
+    home = str(laptop.root.parent / "laptop-home")
+    done = commands.command({**site.env, "CLEARFLOW_HOME": home}, *words, folder=laptop.root)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -369,12 +364,7 @@ time.sleep(600)
 
 def command(site, *words: str) -> subprocess.CompletedProcess[str]:
     """`clearflow …`, as a person types it."""
-    return subprocess.run(
-        [sys.executable, "-m", "clearflow", *words],
-        env={**site.env, "CLEARFLOW_POOL": site.pool},
-        capture_output=True,
-        text=True,
-    )
+    return commands.command({**site.env, "CLEARFLOW_POOL": site.pool}, *words)
 
 
 async def test_a_draft_of_a_script_is_made_changed_and_queued_by_commands(site, ask, laptop):

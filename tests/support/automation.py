@@ -1,7 +1,7 @@
 """What the tests of schedules and of triggers share: their place, tasks, and commands."""
 
 import contextlib
-import io
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from clearflow.words.models import COMPLETED, Run
 from clearflow.words.names import labels, tags
 from clearflow.words.notes import Note
 from tests.support.agents import Client, Site, opened
+from tests.support.commands import command
 from tests.support.processes import marked
 from tests.support.server import PrefectServer
 
@@ -77,15 +78,5 @@ def python(site: Site, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def clearflow(*words: str) -> "subprocess.CompletedProcess[str]":
-    """A command in this process, which starts in no time."""
-    from clearflow.cli.main import main
-
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["clearflow", *words])
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                main()
-            except SystemExit as end:
-                code = int(end.code or 0)
-    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+    """A command of the place that this process is one of."""
+    return command(os.environ, *words)
