@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -89,17 +88,15 @@ async def send(source: Path, url: str, place: Place | None = None) -> None:
 
 async def check(url: str, place: Place | None = None) -> None:
     """Raises Refused, in one line, for an address where nothing can be written."""
-    with tempfile.TemporaryDirectory() as folder:
-        probe = Path(folder) / "probe"
-        probe.write_bytes(b"")
-        where = f"{url.rstrip('/')}/.clearflow-{secrets.token_hex(4)}"
-        await send(probe, where, place)
 
-        def act() -> None:
-            fs, path = _opened(where, place)
-            fs.rm_file(path)
+    def act() -> None:
+        fs, path = _opened(url, place)
+        fs.makedirs(path, exist_ok=True)
+        probe = f"{path.rstrip('/')}/.clearflow-{secrets.token_hex(4)}"
+        fs.pipe_file(probe, b"")
+        fs.rm_file(probe)
 
-        await asyncio.to_thread(_told, url, act)
+    await asyncio.to_thread(_told, url, act)
 
 
 def _told(url: str, act: Any, *arguments: Any) -> Any:
