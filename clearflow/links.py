@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,6 +15,7 @@ from clearflow.errors import ClearflowError, NotFound, Refused
 from clearflow.words.places import Place
 
 _CHUNK = 1 << 20  # bytes
+_BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ async def send(source: Path, url: str, place: Place | None = None) -> None:
 
     def act() -> None:
         fs, path = _opened(url, place)
-        fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        _make_room(fs, path.rpartition("/")[0])
         part = f"{path}.{secrets.token_hex(4)}.partial"
         fs.put_file(str(source), part)
         fs.mv(part, path)
@@ -89,17 +89,22 @@ async def send(source: Path, url: str, place: Place | None = None) -> None:
 
 async def check(url: str, place: Place | None = None) -> None:
     """Raises Refused, in one line, for an address where nothing can be written."""
-    with tempfile.TemporaryDirectory() as folder:
-        probe = Path(folder) / "probe"
-        probe.write_bytes(b"")
-        where = f"{url.rstrip('/')}/.clearflow-{secrets.token_hex(4)}"
-        await send(probe, where, place)
 
-        def act() -> None:
-            fs, path = _opened(where, place)
-            fs.rm_file(path)
+    def act() -> None:
+        fs, path = _opened(url, place)
+        _make_room(fs, path)
+        probe = f"{path.rstrip('/')}/.clearflow-{secrets.token_hex(4)}"
+        fs.pipe_file(probe, b"")
+        fs.rm_file(probe)
 
-        await asyncio.to_thread(_told, url, act)
+    await asyncio.to_thread(_told, url, act)
+
+
+def _make_room(fs: Any, folder: str) -> None:
+    """Have a folder there. Where there are none, a bucket of a mistyped name is not made either."""
+    kind = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    if kind not in _BUCKETS:
+        fs.makedirs(folder, exist_ok=True)
 
 
 def _told(url: str, act: Any, *arguments: Any) -> Any:
