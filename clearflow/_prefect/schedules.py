@@ -59,8 +59,12 @@ async def add(api: Api, deployment_id: str, wanted: Sequence[Mapping[str, Any]])
 
 
 async def change(api: Api, there: Schedule, **changes: Any) -> None:
-    """Change a schedule. Prefect deletes the deployment's runs that are not due yet."""
-    await api.patch(f"/deployments/{there.deployment}/schedules/{there.id}", changes)
+    """Change a schedule. Prefect deletes the deployment's runs that are not due yet.
+
+    It also empties the parameters where none are said: what a schedule launches would be lost.
+    """
+    body = {"parameters": dict(there.parameters), **changes}
+    await api.patch(f"/deployments/{there.deployment}/schedules/{there.id}", body)
 
 
 async def remove(api: Api, there: Schedule) -> None:

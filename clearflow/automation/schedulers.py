@@ -20,7 +20,7 @@ from clearflow.automation.jobs import Firing
 from clearflow.errors import NotFound, Usage
 from clearflow.settings import settings
 from clearflow.words import fires
-from clearflow.words.names import DEPLOYMENT, flow_name, slug
+from clearflow.words.names import slug
 
 ENTRYPOINT = "clearflow.apps.launch.launch"
 TAG, DIRECT = "clearflow:scheduler", "clearflow:scheduled-by:"
@@ -107,14 +107,6 @@ async def schedulers(
 async def read(api: Api, scheduler_id: str) -> Scheduler:
     """One by the id of its deployment. Raises NotFound."""
     return parsed(await deployments.read(api, scheduler_id))
-
-
-async def there(api: Api, name: str, project: str) -> Scheduler | None:
-    """The one of this name, if there is one."""
-    try:
-        return parsed(await deployments.by_name(api, flow_name(project, name), DEPLOYMENT))
-    except NotFound:
-        return None
 
 
 async def listing(api: Api, name: str | None = None, project: str | None = None) -> list[Shown]:

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clearflow._prefect import deployments, pools, runs, schedules, variables
+from clearflow._prefect import deployments, runs, schedules, variables
 from clearflow._prefect.http import Api
-from clearflow.automation import checking, direct, launching, turns
+from clearflow.automation import checking, direct, homes, launching, turns
 from clearflow.automation.direct import Plan
-from clearflow.automation.forms import form
+from clearflow.automation.homes import Home
 from clearflow.automation.jobs import Firing, Job, refuse_direct
 from clearflow.automation.schedulers import (
     DIRECT,
@@ -22,14 +22,20 @@ from clearflow.automation.schedulers import (
     cursors_of,
     jobs,
     parsed,
-    there,
 )
-from clearflow.errors import NotFound, Refused, Usage
-from clearflow.settings import settings
+from clearflow.errors import NotFound, Usage
 from clearflow.words import fires, lifecycle
 from clearflow.words.models import Run
-from clearflow.words.names import DEPLOYMENT, flow_name, labels, stored, tags
+from clearflow.words.names import flow_name, labels, tags
 from clearflow.words.notes import Note
+
+_HOME = Home(
+    ENTRYPOINT,
+    "firing",
+    Firing,
+    TAG,
+    "Launches tasks when they are due; each of its schedules is one job.",
+)
 
 
 async def check(api: Api, wanted: Sequence[Job]) -> list[Plan]:
@@ -115,31 +121,11 @@ async def _changed(api: Api, old: Shown, plan: Plan, scheduler: Scheduler, by: s
 
 
 async def _ensure(api: Api, name: str, project: str, queue: str) -> Scheduler:
-    pool = settings().pool
-    await pools.ensure_queue(api, pool, queue)
-    known = await there(api, name, project)
-    if known is not None:
-        if known.queue != stored(queue):
-            raise Refused(
-                f"the scheduler {name!r} belongs to the queue {known.queue!r}",
-                hint="remove it first, or use that queue",
-            )
-        return known
-    made = await deployments.ensure(
-        api,
-        flow=flow_name(project, name),
-        name=DEPLOYMENT,
-        pool=pool,
-        queue=stored(queue),
-        entrypoint=ENTRYPOINT,
-        parameters={"firing": Firing(scheduler=name, project=project).dump()},
-        parameters_schema=form("firing", Firing),
-        tags=[TAG, *tags(project)],
-        labels=labels(name, project),
-        description="Launches tasks when they are due; each of its schedules is one job.",
-        job_variables={"gpus": 0},
+    told, flow = Firing(scheduler=name, project=project), flow_name(project, name)
+    found, _ = await homes.ensure(
+        api, _HOME, told, flow=flow, name=name, project=project, queue=queue
     )
-    return parsed(made)
+    return parsed(found)
 
 
 def _firing(plan: Plan, scheduler: Scheduler, by: str) -> Firing:

@@ -13,18 +13,17 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from clearflow._prefect import automations, deployments, pools, runs, schedules, variables
+from clearflow._prefect import automations, deployments, runs, schedules, variables
 from clearflow._prefect.automations import Automation, exactly
 from clearflow._prefect.events import FLOW_RUN
 from clearflow._prefect.events import TAG as TAG_LABEL
 from clearflow._prefect.http import Api
-from clearflow.automation import checking
-from clearflow.automation.forms import form
+from clearflow.automation import checking, homes
+from clearflow.automation.homes import Home
 from clearflow.automation.reactions import EVENT, Reaction, Trigger
-from clearflow.errors import NotFound, Refused, Usage
-from clearflow.settings import settings
+from clearflow.errors import NotFound, Usage
 from clearflow.words import entries, launches, triggers
-from clearflow.words.names import DEPLOYMENT, labels, stored, tags
+from clearflow.words.names import stored, tags
 from clearflow.words.triggers import When
 
 NAME, PROJECT, QUEUE = "triggers", "Triggers", "services"
@@ -36,6 +35,14 @@ _MARK = "⚡ "
 """How the flows of groups begin, so that no automation runs them because they ran."""
 CATCHES_UP = timedelta(minutes=15)
 """So often somebody looks for events that no automation has seen: when the server was killed."""
+
+_HOME = Home(
+    ENTRYPOINT,
+    "reaction",
+    Reaction,
+    TAG,
+    "Launches tasks when something happens; each trigger is an automation.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,35 +220,13 @@ async def put(
 
 
 async def _ensure(api: Api, name: str, project: str, queue: str) -> Group:
-    pool = settings().pool
-    await pools.ensure_queue(api, pool, queue)
-    flow = stored(f"{_MARK}{project} · {name}")
-    try:
-        known = group_of(await deployments.by_name(api, flow, DEPLOYMENT))
-    except NotFound:
-        pass
-    else:
-        if known.queue != stored(queue):
-            raise Refused(
-                f"the triggers {name!r} belong to the queue {known.queue!r}",
-                hint="remove them first, or use that queue",
-            )
-        return known
-    made = await deployments.ensure(
-        api,
-        flow=flow,
-        name=DEPLOYMENT,
-        pool=pool,
-        queue=stored(queue),
-        entrypoint=ENTRYPOINT,
-        parameters={"reaction": Reaction(scheduler=name, project=project).dump()},
-        parameters_schema=form("reaction", Reaction),
-        tags=[TAG, *tags(project)],
-        labels=labels(name, project),
-        description="Launches tasks when something happens; each trigger is an automation.",
-        job_variables={"gpus": 0},
+    told, flow = Reaction(scheduler=name, project=project), stored(f"{_MARK}{project} · {name}")
+    found, made = await homes.ensure(
+        api, _HOME, told, flow=flow, name=name, project=project, queue=queue
     )
-    group = group_of(made)
+    group = group_of(found)
+    if not made:
+        return group
     often = {"interval": CATCHES_UP.total_seconds()}
     await schedules.add(
         api,

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from clearflow.cli.output import Json, Yes, confirm, print_json, print_table, say
-from clearflow.errors import ClearflowError, Usage
+from clearflow.cli.service import completes
+from clearflow.errors import Usage
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -19,15 +20,7 @@ app = typer.Typer(
 )
 
 
-def _complete(incomplete: str) -> list[str]:
-    """Names of datasets, for the shell."""
-    try:
-        found = _asked("dataset.list")
-    except ClearflowError:
-        return []
-    return [name for each in found if (name := _title(each)).startswith(incomplete)]
-
-
+_complete = completes("dataset.list", lambda each: _title(each))
 _HELP = "Its id or the beginning of one, PROJECT/NAME, or PROJECT/NAME:VERSION."
 Name = Annotated[str, typer.Argument(metavar="DATASET", help=_HELP, autocompletion=_complete)]
 _COLUMNS = ("path", "size", "hash", "link")

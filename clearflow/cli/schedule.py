@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clearflow.cli.output import Json, Yes, confirm, print_json, print_table, say
-from clearflow.cli.service import asked, completes
+from clearflow.cli import parts
+from clearflow.cli.output import Json, print_json, print_table, say
+from clearflow.cli.service import asked
 from clearflow.errors import Usage
 
 if TYPE_CHECKING:
@@ -19,10 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Schedules: tasks launched by the clock."
 )
 
-_KEYS = ("scheduler", "project", "queue", "schedules")
-
-
-_complete = completes("schedule.list", lambda each: str(each["name"]))
+_complete = parts.complete("schedule")
 Name = Annotated[str, typer.Argument(help="A schedule by its name.", autocompletion=_complete)]
 Scheduler = Annotated[str | None, typer.Option(help="The scheduler that it belongs to.")]
 Project = Annotated[str | None, typer.Option(help="The project of that scheduler.")]
@@ -180,20 +177,6 @@ def _list(value: Any) -> list[str]:
     return [word.strip() for word in str(value).split(",")]
 
 
-@app.command()
-def pause(name: Name, scheduler: Scheduler = None, project: Project = None) -> None:
-    """Switch a schedule off; what is due meanwhile is not made up for."""
-    asked("schedule.active", job=name, active=False, scheduler=scheduler, project=project)
-    say(f"paused {name!r}")
-
-
-@app.command()
-def resume(name: Name, scheduler: Scheduler = None, project: Project = None) -> None:
-    """Switch a schedule on again."""
-    asked("schedule.active", job=name, active=True, scheduler=scheduler, project=project)
-    say(f"resumed {name!r}")
-
-
 @app.command("run-now")
 def run_now(
     name: Name, scheduler: Scheduler = None, project: Project = None, json: Json = False
@@ -205,52 +188,4 @@ def run_now(
     say(f"{name!r} is launched by {done['url']}")
 
 
-@app.command()
-def rm(name: Name, scheduler: Scheduler = None, project: Project = None, yes: Yes = False) -> None:
-    """Remove a schedule; tasks that it has launched stay."""
-    confirm(f"Remove the schedule {name!r}?", yes)
-    asked("schedule.remove", job=name, scheduler=scheduler, project=project)
-    say(f"removed {name!r}")
-
-
-@app.command()
-def apply(
-    file: Annotated[Path, typer.Argument(help="A YAML file: schedulers with their schedules.")],
-    json: Json = False,
-) -> None:
-    """Make it so: each scheduler has the schedules that the file lists, and no others."""
-    rows = applied(file, "schedule", "schedules", _KEYS)
-    if json:
-        print_json(rows)
-        return
-    table = [[r["scheduler"], r["name"], r["done"]] for r in rows]
-    print_table(["SCHEDULER~", "NAME~", "DONE"], table, empty="the file lists nothing")
-
-
-def applied(file: Path, noun: str, many: str, keys: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Make so what a file lists, schedules or triggers; what was done for each.
-
-    Raises Usage and NotFound before anything is made.
-    """
-    import yaml
-
-    try:
-        said = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise Usage(f"{file}: {' '.join(str(error).split())}") from None
-    wanted = said if isinstance(said, list) else [said]
-    for each in wanted:
-        if not isinstance(each, dict) or not isinstance(each.get(many), list):
-            raise Usage(f"{file} lists no {many}", hint=f"{many}: [{{name: …}}]")
-        if unknown := set(each) - set(keys):
-            raise Usage(f"{file}: nobody knows {', '.join(sorted(unknown))}", hint=", ".join(keys))
-    argument = "jobs" if noun == "schedule" else many
-    for each in wanted:
-        asked(f"{noun}.check", **{argument: each[many]})
-    rows = []
-    for each in wanted:
-        where = {k: v for k, v in each.items() if k != many}
-        done = asked(f"{noun}.put", **{argument: each[many]}, exactly=True, **where)
-        name = each.get("scheduler", "scheduler" if noun == "schedule" else many)
-        rows += [{"scheduler": name, **one} for one in done]
-    return rows
+parts.register(app, "schedule", "job", "scheduler", "is due")

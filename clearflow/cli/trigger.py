@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from clearflow.cli.output import Json, Yes, confirm, print_json, print_table, say
-from clearflow.cli.service import asked, completes
+from clearflow.cli import parts
+from clearflow.cli.output import Json, print_json, print_table, say
+from clearflow.cli.service import asked
 from clearflow.errors import Usage
 
 app = typer.Typer(
@@ -17,10 +17,7 @@ app = typer.Typer(
     help="Triggers: tasks launched when something happens.",
 )
 
-_KEYS = ("scheduler", "project", "queue", "triggers")
-
-
-_complete = completes("trigger.list", lambda each: str(each["name"]))
+_complete = parts.complete("trigger")
 Name = Annotated[str, typer.Argument(help="A trigger by its name.", autocompletion=_complete)]
 Scheduler = Annotated[str | None, typer.Option(help="The group that it belongs to.")]
 Project = Annotated[str | None, typer.Option(help="The project of that group.")]
@@ -152,39 +149,4 @@ def add(
         say(f"{done['done']} {name!r}: launches {row['what']} when {row['when']}")
 
 
-@app.command()
-def pause(name: Name, scheduler: Scheduler = None, project: Project = None) -> None:
-    """Switch a trigger off; what happens meanwhile is not made up for."""
-    asked("trigger.active", trigger=name, active=False, scheduler=scheduler, project=project)
-    say(f"paused {name!r}")
-
-
-@app.command()
-def resume(name: Name, scheduler: Scheduler = None, project: Project = None) -> None:
-    """Switch a trigger on again."""
-    asked("trigger.active", trigger=name, active=True, scheduler=scheduler, project=project)
-    say(f"resumed {name!r}")
-
-
-@app.command()
-def rm(name: Name, scheduler: Scheduler = None, project: Project = None, yes: Yes = False) -> None:
-    """Remove a trigger; tasks that it has launched stay."""
-    confirm(f"Remove the trigger {name!r}?", yes)
-    asked("trigger.remove", trigger=name, scheduler=scheduler, project=project)
-    say(f"removed {name!r}")
-
-
-@app.command()
-def apply(
-    file: Annotated[Path, typer.Argument(help="A YAML file: groups with their triggers.")],
-    json: Json = False,
-) -> None:
-    """Make it so: each group has the triggers that the file lists, and no others."""
-    from clearflow.cli.schedule import applied
-
-    rows = applied(file, "trigger", "triggers", _KEYS)
-    if json:
-        print_json(rows)
-        return
-    table = [[r["scheduler"], r["name"], r["done"]] for r in rows]
-    print_table(["GROUP~", "NAME~", "DONE"], table, empty="the file lists nothing")
+parts.register(app, "trigger", "trigger", "group", "happens")

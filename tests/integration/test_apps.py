@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from clearflow._prefect import runs
+from clearflow._prefect.http import Api
+from clearflow.apps import running
 from clearflow.words.lifecycle import Write
 from clearflow.words.models import FAILED
 from clearflow.words.names import tags
@@ -70,7 +72,7 @@ async def test_a_slack_monitor_and_a_cleanup_are_launched_seen_and_stopped(
     with fake_slack() as slack:
         async with client(services) as ask:
             await launched(ask, services, slack, block, project, name)
-            await applied(services, slack, block, project, name, tmp_path)
+            await applied(ask, services, slack, block, project, name, tmp_path)
             task = await failed_task(ask, project, "old")
             words = ["-s", f"projects={json.dumps([project])}", "-s", "delete_threshold_days=0"]
             clean = unique("clean")
@@ -116,22 +118,45 @@ async def launched(
 
 
 async def applied(
-    site: Site, slack: FakeSlack, block: str, project: str, name: str, folder: Path
+    ask: Client, site: Site, slack: FakeSlack, block: str, project: str, name: str, folder: Path
 ) -> None:
     """As a file lists it: unchanged where it is so already, started anew where it is not."""
     settings = {"channel": "#training", "token_block": block, "api_url": slack.url}
     file = folder / "apps.yaml"
     item = {"app": "slack-monitor", "name": name, "settings": settings | {"projects": [project]}}
-    file.write_text(json.dumps([item]))
-    done = app(site, "app", "apply", str(file), "--json")
-    assert json.loads(done.stdout) == [{"name": name, "done": "unchanged"}], done.stderr
+    launch = {"deployment": str((await ask.deploy("endings.py:completes", "q"))["id"])}
+    job = {"name": "nightly", "launch": launch, "cron": "0 3 * * *"}
+    clock = {"app": "scheduler", "name": f"{name} c", "settings": {"schedules": [job]}}
+    reaction = {"name": "ready", "kind": "dataset", "launch": launch, "tags": ["ready"]}
+    events = {"app": "triggers", "name": f"{name} t", "settings": {"triggers": [reaction]}}
+
+    def apply() -> list[str]:
+        file.write_text(json.dumps([item, clock, events]))
+        done = app(site, "app", "apply", str(file), "--json")
+        assert done.returncode == 0, done.stderr
+        return [each["done"] for each in json.loads(done.stdout)]
+
+    assert apply() == ["unchanged", "launched", "launched"]
     item["settings"] = settings | {"projects": [project], "channel": "#ops"}
-    file.write_text(json.dumps([item]))
-    done = app(site, "app", "apply", str(file), "--json")
-    assert json.loads(done.stdout) == [{"name": name, "done": "changed"}], done.stderr
-    stopped = app(site, "app", "stop", name)
-    assert stopped.returncode == 0, stopped.stderr
-    assert "aborted" in stopped.stderr
+    job["cron"] = "0 4 * * *"
+    assert apply() == ["changed", "changed", "unchanged"]
+    for each in (name, f"{name} c"):
+        stopped = app(site, "app", "stop", each)
+        assert stopped.returncode == 0, stopped.stderr
+        assert ("aborted" if each == name else "off") in stopped.stderr
+    found = json.loads(app(site, "app", "ls", "--json").stdout)["launched"]
+    rows = {r["name"]: r for r in found if r["name"].startswith(name)}
+    assert {n.removeprefix(name): (r["app"], r["status"]) for n, r in rows.items()} == {
+        "": ("slack-monitor", "aborted"),
+        " c": ("scheduler", "off"),
+        " t": ("triggers", "on"),
+    }
+    said = rows[f"{name} c"]["settings"]["nightly"]
+    assert said.endswith(f": {launch['deployment']}")
+    async with Api(site.connection) as api:
+        for each in (f"{name} c", f"{name} t"):
+            await running.remove(api, await running.instance(api, each), by="a test")
+        assert len(await running.instances(api)) == len(found) - 2
 
 
 @pytest.mark.parametrize(
@@ -139,6 +164,7 @@ async def applied(
     [
         (["app", "launch", "coffee"], 3, "there is no application 'coffee'"),
         (["app", "launch", "slack-monitor", "-s", "chanel=#x"], 2, "slack-monitor: chanel"),
+        (["app", "launch", "scheduler", "-s", "schedules=[]"], 2, "scheduler: schedules"),
         (["app", "launch", "slack-monitor"], 2, "needs somebody to tell"),
         (["app", "launch", "cleanup", "-q", "nowhere"], 3, "there is no queue 'nowhere'"),
         (["app", "stop", "nobody"], 3, "no application 'nobody' has been launched"),

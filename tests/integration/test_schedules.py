@@ -444,17 +444,22 @@ async def test_clearml_a_dead_scheduler_went_unnoticed(
 
 
 PROGRAM = """
-import sys
 from clearflow import TaskScheduler
-scheduler = TaskScheduler({name!r}, "Nights")
-scheduler.add_task({task!r}, queue="cpu", name="now", execute_immediately=True,
-                   day=1, hour=3, timezone="Europe/Berlin", task_parameters={{}})
-try:
-    scheduler.add_task({task!r}, queue="cpu", name="now", cron="0 1 * * *")
-except Exception as error:
-    print(type(error).__name__, error)
-scheduler.start_remotely()
-print([each["name"] for each in scheduler.get_scheduled_tasks()])
+
+def count(to=3):
+    print("counted", *range(to))
+
+if __name__ == "__main__":
+    scheduler = TaskScheduler({name!r}, "Nights")
+    scheduler.add_task({task!r}, queue="cpu", name="now", execute_immediately=True,
+                       day=1, hour=3, timezone="Europe/Berlin", task_parameters={{}})
+    scheduler.add_task(schedule_function=count, queue="cpu", execute_immediately=True)
+    try:
+        scheduler.add_task({task!r}, queue="cpu", name="now", cron="0 1 * * *")
+    except Exception as error:
+        print(type(error).__name__, error)
+    scheduler.start_remotely()
+    print([each["name"] for each in scheduler.get_scheduled_tasks()])
 """
 
 
@@ -466,38 +471,43 @@ async def test_an_agent_launches_what_is_due_and_the_command_line_sees_it(
         base = await task(ask, "train", unique("Alice"), parameters={})
         name = unique("nights")
         site.agent("services", "cpu", slots=2)
-        program = PROGRAM.format(name=name, task=base.task_id)
-        done = python(site, "-c", program)
+        program = tmp_path / "nights.py"
+        program.write_text(PROGRAM.format(name=name, task=base.task_id))
+        done = python(site, str(program))
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[0].startswith("Usage two schedules have the name 'now'")
         assert done.stdout.splitlines()[-1] == "['now']"
         (scheduler,) = await schedulers.schedulers(ask.api, name, "Nights")
 
-        async def one() -> Run | None:
-            return next(iter(await launched(ask.api, scheduler, "now")), None)
+        async def both() -> list[Run]:
+            found = [await launched(ask.api, scheduler, job) for job in ("now", "count")]
+            return [run for some in found for run in some] if all(found) else []
 
-        run = await wait_until_async(one, 60, what="the task that is launched at once")
-        assert run is not None
-        ended = await ask.ended(run.task_id)
-        assert ended.state is not None
-        assert ended.state.type == COMPLETED, await ask.report(run.task_id)
+        run, counted = await wait_until_async(both, 60, what="the tasks that are launched at once")
+        for each in (run, counted):
+            ended = await ask.ended(each.task_id)
+            assert ended.state is not None
+            assert ended.state.type == COMPLETED, await ask.report(each.task_id)
+        assert "counted 0 1 2" in await ask.console(counted.task_id)
         where = {
             "deployment_id": {"any_": [scheduler.id]},
             "state": {"type": {"any_": [COMPLETED]}},
         }
-        (fired,) = [each async for each in runs.find(ask.api, where)]
+        fired = [each async for each in runs.find(ask.api, where)]
         words = {"folder": str(tmp_path), "name": "long"}
         limited = await ask.enqueue("patient.py:until_told", "cpu", words, time_limit_seconds=1)
         over = await ask.ended(limited)
         assert over.status(ask.api.clock.now()) == "aborted", await ask.report(limited)
         assert "its time limit of 1 s" in over.note.text
-        assert any(run.id in line for line in await ask.console(fired.id))
+        told = [line for each in fired for line in await ask.console(each.id)]
+        assert any(run.id in line for line in told)
         rows = json.loads(clearflow("schedule", "ls", "--scheduler", name, "--json").stdout)
         assert [(r["name"], r["launched"], r["task"]) for r in rows] == [("now", 1, run.task_id)]
         assert rows[0]["next"][0].endswith(("+01:00", "+02:00"))
         assert clearflow("schedule", "pause", "now", "--scheduler", name).returncode == 0
         (row,) = json.loads(clearflow("schedule", "ls", "--scheduler", name, "--json").stdout)
         assert (row["active"], row["next"]) == (False, [])
+        assert row["launch"]["task"] == base.task_id  # which Prefect would forget
         assert clearflow("schedule", "resume", "now", "--scheduler", name).returncode == 0
         file = tmp_path / "schedules.yaml"
         file.write_text(

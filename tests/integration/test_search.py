@@ -15,7 +15,7 @@ import pytest
 
 from clearflow._prefect import artifacts, pools
 from clearflow.automation.search import report, trials
-from clearflow.errors import ClearflowError, NotFound, Usage
+from clearflow.errors import ClearflowError, NotFound, Refused, Usage
 from clearflow.service.answers import Service
 from clearflow.words.models import COMPLETED
 from tests.integration.test_pipelines import kill_controller
@@ -39,6 +39,7 @@ if x == 3:
 for i in range(3):
     loss = (x - 6) ** 2 + (1000 if x % 10 == 5 else 0) + 2 - i
     logger.report_scalar("loss", "validation", value=loss, iteration=i)
+    logger.report_scalar("cost", "s", value=x, iteration=i)
 while x >= 0 and (x % 10 == 5 or not (folder / "go").exists()):
     time.sleep(0.02)
 """
@@ -65,6 +66,27 @@ print(json.dumps({
     "trials": [[t["hyper_parameters"]["General/x"], t["status"]] for t in optimizer.get_trials()],
     "active": optimizer.is_active(),
 }))
+"""
+
+
+FURTHER = """
+import time
+import optuna
+from clearflow.automation import DiscreteParameterRange, HyperParameterOptimizer, OptimizerOptuna
+
+optimizer = HyperParameterOptimizer(
+    "{base}", [DiscreteParameterRange("General/x", [15, 25])],
+    ["loss", "cost"], ["validation", "s"], ["min", "max"], OptimizerOptuna,
+    max_number_of_concurrent_tasks=1, execution_queue="q", total_max_jobs=4, name="further",
+    optuna_sampler=optuna.samplers.NSGAIISampler(seed=1), continue_previous_study="{before}",
+)
+optimizer.start()
+optimizer.set_time_limit(60)
+print(optimizer.task.id, flush=True)
+while not [task for task in optimizer.get_active_experiments() if task.status == "running"]:
+    time.sleep(0.2)
+optimizer.stop()
+assert not optimizer.is_active()
 """
 
 
@@ -119,6 +141,18 @@ class Person:
         assert done.returncode == 0, err
         return out
 
+    def clearflow(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "clearflow", *words],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def ran(self) -> list[int]:
         """The points that were trained, in their order; some twice if a trial was doubled."""
         file = self.folder / "ran"
@@ -160,7 +194,7 @@ async def test_clearml_ran_trials_in_a_row_died_of_one_and_forgot_them_all(
     said = json.loads(out)
     assert (said["good"], said["active"]) == (True, False)
     assert said["top"] == [6, 7, 4]
-    assert said["details"][0]["metrics"] == {"loss/validation": 0.0}
+    assert said["details"][0]["metrics"] == {"loss/validation": 0.0, "cost/s": 6.0}
     whole = {3: "failed", 5: "pruned"}
     assert dict(said["trials"]) == {x: whole.get(x, "complete") for x in range(8)}
     # The callback heard of each, once.
@@ -219,33 +253,69 @@ def settings(base: str, **more: Any) -> dict[str, Any]:
 
 
 async def test_a_search_is_a_task_and_its_trials_end_with_it(ask: Client, person: Person) -> None:
-    """Cloned, changed, queued again; iterations end trials (ClearML #1507); it ends them all."""
+    """Launched as an application, cloned, changed, queued again; its time ends it.
+
+    Iterations end trials (ClearML #1507).
+    """
     person.run(TRAIN)
     service = Service(ask.api, "tester")
     (base,) = (await service.answer("find", {"project": "Alice", "name": "train"}))[:1]
     # What never ends by itself is stopped by its iterations, and counts.
     said = settings(base["id"], max_iteration_per_job=2)
-    where = {"name": "short", "project": "Alice", "queue": "services"}
-    first = await service.answer("search.start", {"settings": said, **where})
-    ended = await ask.ended(first["id"])
+    words = [f"--set={name}={json.dumps(value)}" for name, value in said.items()]
+    done = person.clearflow("app", "launch", "search", *words, "--name", "short", "--json")
+    first = json.loads(done)["task"]
+    ended = await ask.ended(first)
     assert ended.state is not None
-    assert ended.state.type == COMPLETED, await ask.report(first["id"])
-    found = await service.answer("search.trials", {"task": first["id"]})
+    assert ended.state.type == COMPLETED, await ask.report(first)
+    found = await service.answer("search.trials", {"task": first})
     assert [(t["status"], t["iteration"]) for t in found] == [("complete", 2)] * 2
-    # A copy with other parameters, whose trials nothing ends.
-    again = await service.answer("clone", {"task": first["id"], "name": "long"})
+    # A copy with other parameters, whose trials nothing ends, until it is told to.
+    again = await service.answer("clone", {"task": first, "name": "long"})
     changed = {"settings": {**again["parameters"]["settings"], "max_iteration_per_job": None}}
     await service.answer("change", {"task": again["id"], "parameters": changed})
     await service.answer("enqueue", {"task": again["id"], "queue": "services"})
     await until(ask, again["id"], "its trials to run", lambda: len(person.ran()) == 4)
-    await service.answer("abort", {"task": again["id"]})
+    await service.answer("search.limit", {"task": again["id"], "minutes": 0.001})
     ended = await ask.ended(again["id"])
     assert ended.state is not None
-    assert ended.state.type == "CANCELLED"
+    assert ended.state.type == COMPLETED, await ask.report(again["id"])
+    assert "the search is out of time" in "\n".join(await ask.console(again["id"]))
     mine = await trials.trials(ask.api, again["id"])
     assert len(mine) == 2
     for trial in mine:
         await ask.until(trial.task, "aborted")
+    await two_objectives(ask, person, base["id"])
+
+
+async def two_objectives(ask: Client, person: Person, base: str) -> None:
+    """Without Python; and a further search that learns from it, and is stopped."""
+    (person.folder / "go").touch()
+    asked = ["--minimize", "loss/validation", "--maximize", "cost/s", "--choice", "General/x=6,7"]
+    asked += ["--optimizer", "grid", "-q", "q", "--name", "both", "--json"]
+    search = json.loads(person.clearflow("search", "run", base, *asked))["id"]
+    ended = await ask.ended(search)
+    assert ended.state is not None
+    assert ended.state.type == COMPLETED, await ask.report(search)
+    shown = json.loads(person.clearflow("search", "show", search, "--json"))
+    # Neither is better in both.
+    assert [t["metrics"] for t in shown] == [
+        {"loss/validation": 0.0, "cost/s": 6.0},
+        {"loss/validation": 1.0, "cost/s": 7.0},
+    ]
+    listed = json.loads(person.clearflow("search", "ls", "--json"))
+    (row,) = [each for each in listed if each["id"] == search]
+    assert (row["name"], row["ended"], row["best"]["trial"]) == ("both", 2, 1)
+    program = person.start(FURTHER.format(base=base, before=search))
+    out = await said_by(program, ask, search)
+    further = out.split()[0]
+    ended = await ask.ended(further)
+    assert ended.state is not None
+    assert ended.state.type == "CANCELLED"
+    for trial in await trials.trials(ask.api, further):
+        await ask.until(trial.task, "aborted")
+    with pytest.raises(Refused, match="has ended"):
+        await Service(ask.api, "tester").answer("search.limit", {"task": further})
 
 
 @pytest.mark.parametrize(

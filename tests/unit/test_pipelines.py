@@ -261,6 +261,18 @@ def test_five_hundred_cached_steps_in_a_row(server: Server) -> None:
     assert len(server.made) == 500
 
 
+def test_of_many_steps_the_children_of_those_that_have_ended_come_first(server: Server) -> None:
+    made = pipe()
+    for n in range(500):
+        made.add_function_step(f"s{n}", work)
+    for n in range(500):
+        made.add_function_step(f"after s{n}", work, parents=[f"s{n}"])
+    assert made.start_locally()
+    started = server.started()
+    assert len(started) == 1000
+    assert max(started.index(f"after s{n}") - started.index(f"s{n}") for n in range(500)) <= 16
+
+
 def test_callbacks_skip_change_and_hear(server: Server) -> None:
     heard: list[Any] = []
     made = pipe()

@@ -60,7 +60,7 @@ class Search:
         self._space = settings.space
         self.trials: dict[int, Trial] = {}
         self._active: dict[int, Trial] = {}
-        self._closed = ""
+        self._closed, self._late = "", False
         self._began = api.clock.now()
         self._limit, self._ask_limit = str(run.labels.get(limits.LIMIT) or ""), False
         self._report = Report(api, run.id, settings)
@@ -155,7 +155,7 @@ class Search:
         if self._dirty:
             pause = _AGAIN[min(self._dirty.values())]
         now = self._api.clock.now()
-        if not self._closed and (end := self._until(now)) is not None:
+        if not self._late and (end := self._until(now)) is not None:
             pause = min(pause, max((end - now).total_seconds(), 0.0))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
@@ -285,8 +285,9 @@ class Search:
             self._limit = str(fresh.labels.get(limits.LIMIT) or "")
         now = self._api.clock.now()
         end = self._until(now)
-        if self._closed or end is None or now < end:
+        if self._late or end is None or now < end:
             return
+        self._late = True
         self._close(OUT_OF_TIME)
         for trial in list(self._active.values()):
             await self._stop(trial, OUT_OF_TIME)

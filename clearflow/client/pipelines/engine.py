@@ -27,6 +27,7 @@ from clearflow.words.references import Reference
 
 _LONG = 300.0  # seconds; of one question
 _MIRRORED = 5.0  # seconds between two looks at metrics that are mirrored
+_AT_ONCE = 8  # steps that are started between two looks at what has happened
 _BAD = ("failed", "crashed", "deleted")
 
 
@@ -77,25 +78,25 @@ class Engine:
     def turn(self) -> None:
         """Wait until something happens, and do what follows."""
         with self.changed:
-            timeout = self._next() - time.monotonic()
-        if timeout > 0:
-            asked = {"task": self.task.id, "after": self._cursor, "timeout": timeout}
-            news = door.ask("pipeline.await", **asked)
-            with self.changed:
-                if news["next"] < self._cursor:
-                    self._say("the steps are looked at anew")
-                self._cursor = news["next"]
-                for seen in news["changed"]:
-                    self._hear(seen)
+            timeout = 0.0 if self._todo else max(self._next() - time.monotonic(), 0.0)
+        asked = {"task": self.task.id, "after": self._cursor, "timeout": timeout}
+        news = door.ask("pipeline.await", **asked)
         with self.changed:
+            if news["next"] < self._cursor:
+                self._say("the steps are looked at anew")
+            self._cursor = news["next"]
+            for seen in news["changed"]:
+                self._hear(seen)
             self._in_time()
             self.go_on()
             self.changed.notify_all()
 
     def go_on(self) -> None:
-        """Start what can start."""
-        self._follow(self.graph.begin())
-        while self._todo:
+        """Start what can start; of many some, so that ends are heard of in between."""
+        self._todo.extend(self._follow(self.graph.begin()))
+        for _ in range(_AT_ONCE):
+            if not self._todo:
+                return
             self._start(self._step(self._todo.popleft()))
 
     def _next(self) -> float:
@@ -243,21 +244,22 @@ class Engine:
             self._say(f"after {step.name}: {type(error).__name__}: {error}")
             self.stop(f"after the step {step.name}: {type(error).__name__}: {error}")
         self._tell(step, before)
-        self._follow(moves)
+        # They have waited: before those that could start from the beginning.
+        self._todo.extendleft(reversed(self._follow(moves)))
 
     def _pause(self, step: Step) -> float | None:
         if step.retry is not None and not step.retry(self.owner, step, step.tries):
             return None
         return step.pause()
 
-    def _follow(self, moves: Moves) -> None:
+    def _follow(self, moves: Moves) -> list[str]:
+        """Who starts now."""
         for name in moves.skipped:
             self._say(f"{name} skipped: a step before it did not complete")
             self._tell(self._step(name), graph.WAITING)
-        if not self._stopping:
-            self._todo.extend(moves.start)
         if moves.stop:
             self.stop(f"{self.graph.failed[0]} failed")
+        return [] if self._stopping else moves.start
 
     def _tell(self, step: Step, before: str) -> None:
         if step.status_change is not None and step.status != before:
