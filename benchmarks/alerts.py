@@ -75,7 +75,7 @@ async def _measure(made: Bench, slack: FakeSlack, count: int) -> tuple[float, in
         tasks = [
             await runs.create(
                 api,
-                deployment_id=where,
+                where,
                 write=lifecycle.made("alice"),
                 name=f"t{n}",
                 tags=tags("Burst", "alice"),

@@ -191,9 +191,11 @@ async def stock_pool(api: Api, name: str) -> None:
     await api.post("/work_pools/", {"name": name, "type": "process"})
 
 
-async def deployment(api: Api, flow: str, pool: str, queue: str = "default", **more: Any) -> str:
-    """A deployment of `flows/<flow>.py`, as the same for every arm; returns its id."""
-    made = await deployments.ensure(
+async def deployment(
+    api: Api, flow: str, pool: str, queue: str = "default", **more: Any
+) -> dict[str, Any]:
+    """A deployment of `flows/<flow>.py`, as the same for every arm."""
+    return await deployments.ensure(
         api,
         flow=flow.replace("_", "-"),
         name=f"{pool}-{queue}",
@@ -203,15 +205,14 @@ async def deployment(api: Api, flow: str, pool: str, queue: str = "default", **m
         path=str(FLOWS),
         **more,
     )
-    return str(made["id"])
 
 
-async def bulk(api: Api, deployment_id: str, bodies: Sequence[dict[str, Any]]) -> list[str]:
+async def bulk(api: Api, of: Mapping[str, Any], bodies: Sequence[dict[str, Any]]) -> list[str]:
     """Make up to 100 runs in one call; returns their ids.
 
     SQLite may be locked for one of them, and then for the rest: repeated until all are there.
     """
-    path = f"/deployments/{deployment_id}/create_flow_run/bulk"
+    path = f"/deployments/{of['id']}/create_flow_run/bulk"
     once = [
         {**body, "idempotency_key": uuid.uuid4().hex, "enforce_parameter_schema": False}
         for body in bodies

@@ -22,7 +22,8 @@ from tempfile import TemporaryDirectory
 from benchmarks.bench import POOL, Bench, Report, Row, bench, ended, queue, summary, until
 from clearflow._prefect import runs
 from clearflow._prefect.http import Api
-from clearflow.tasks.script import Order, pack, submit
+from clearflow.tasks.packing import Order, pack
+from clearflow.tasks.script import submit
 from clearflow.words import lifecycle
 from clearflow.words.models import Run
 from clearflow.words.notes import Note
@@ -104,7 +105,7 @@ async def _ours(api: Api, task: Run, stamp: Path) -> float:
     assert task.deployment_id is not None
     made = await runs.create(
         api,
-        deployment_id=task.deployment_id,
+        runs.like(task),
         write=lifecycle.queued(Note("queued by a benchmark")),
         parameters={"arguments": [stamp.name]},
     )

@@ -33,14 +33,19 @@ _WINDOW = 3.0
 
 
 class CountingApi(Api):
-    """Notes when it asks for tasks."""
+    """Notes when it asks for tasks, and how many of its requests are under way."""
 
     asks: list[float]
+    under_way = 0
 
     async def request(self, method: str, path: str, *args: Any, **more: Any) -> Any:
         if path.endswith("/get_scheduled_flow_runs"):
             self.asks.append(time.time())
-        return await super().request(method, path, *args, **more)
+        self.under_way += 1
+        try:
+            return await super().request(method, path, *args, **more)
+        finally:
+            self.under_way -= 1
 
 
 class NoLauncher:
@@ -84,12 +89,12 @@ async def _measure(made: Bench, count: int, times: int) -> dict[str, list[float]
     found: dict[str, list[float]] = {"claimed": [], "asks": [], "cpu": []}
     async with made.api() as api:
         await queue(api, "herd")
-        deployment_id = await deployment(api, "first_line", POOL, "herd")
+        of = await deployment(api, "first_line", POOL, "herd")
         async with _herd(made, count) as asks:
             for _ in range(times):
                 await asyncio.sleep(5)
                 cpu, started = cpu_seconds(made.server.pid), time.time()
-                run_id = await enqueue(api, deployment_id, True, {"stamp": ""})
+                run_id = await enqueue(api, of, True, {"stamp": ""})
                 await asyncio.sleep(_WINDOW)
                 states = await api.get("/flow_run_states/", flow_run_id=run_id)
                 taken = [parse(s["timestamp"]) for s in states if s["type"] == "PENDING"]
@@ -114,8 +119,10 @@ async def _herd(made: Bench, count: int) -> AsyncIterator[list[float]]:
             agent.launcher = NoLauncher()  # type: ignore[assignment]
             async with few:  # a machine room is not switched on in one moment
                 alive = asyncio.create_task(agent.run())
-                await until(lambda: agent.heart.last_beat, what="an agent to start")
-                await asyncio.sleep(0.5)
+                await until(
+                    lambda: agent.listening.is_set() and agent.record and not api.under_way,
+                    what="an agent to start",
+                )
             await alive
 
     agents = [asyncio.create_task(live(number)) for number in range(count)]

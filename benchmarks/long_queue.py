@@ -61,7 +61,7 @@ def run(waiting: int = 10_000, times: int = 30) -> Report:
 async def _fill(made: Bench, waiting: int) -> list[str]:
     async with made.api() as api:
         await queue(api, _NAME)
-        deployment_id = await deployment(api, "first_line", POOL, _NAME)
+        of = await deployment(api, "first_line", POOL, _NAME)
         # For every run the server checks the job variables by the pool's template, and the template
         # too, which would take most of half an hour.
         template = (await pools.read(api, POOL))["base_job_template"]
@@ -71,7 +71,7 @@ async def _fill(made: Bench, waiting: int) -> list[str]:
         places = [first + timedelta(seconds=0.1) * number for number in range(waiting)]
         for start in range(0, waiting, _BULK):
             body = [_waiting(place) for place in places[start : start + _BULK]]
-            ids += await bulk(api, deployment_id, body)
+            ids += await bulk(api, of, body)
         await api.patch(f"/work_pools/{POOL}", {"base_job_template": template})
         return ids
 

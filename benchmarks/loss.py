@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from benchmarks.bench import POOL, Bench, Report, Row, Started, bench, deployment, queue, summary
 from benchmarks.start_latency import enqueue
@@ -39,14 +41,14 @@ def run(times: int = 5) -> Report:
 async def _measure(made: Bench, times: int) -> list[float]:
     async with made.api() as api:
         await queue(api, "lossy")
-        deployment_id = await deployment(api, "sleeps_once", POOL, "lossy")
-        return [await _once(made, api, deployment_id, number) for number in range(times)]
+        of = await deployment(api, "sleeps_once", POOL, "lossy")
+        return [await _once(made, api, of, number) for number in range(times)]
 
 
-async def _once(made: Bench, api: Api, deployment_id: str, number: int) -> float:
+async def _once(made: Bench, api: Api, of: Mapping[str, Any], number: int) -> float:
     victim = await _agent(made, f"victim-{number}")
     stamp = str(made.folder / f"{number}.stamp")
-    run_id = await enqueue(api, deployment_id, True, {"stamp": stamp})
+    run_id = await enqueue(api, of, True, {"stamp": stamp})
     await _claimed(api, run_id, victim.name)
     survivor = await _agent(made, f"survivor-{number}")
     # The survivor gets to hear of it, and the heartbeats come to stand anywhere.

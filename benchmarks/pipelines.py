@@ -129,7 +129,7 @@ async def _stock(made: Bench, api: Api, count: int) -> float:
     )
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-c", program, trivial, str(count), str(made.folder / "stock")],
+        [sys.executable, "-c", program, trivial["id"], str(count), str(made.folder / "stock")],
         env=made.env(),
         capture_output=True,
         text=True,

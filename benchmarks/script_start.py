@@ -15,12 +15,13 @@ import random
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bench import POOL, Bench, Report, Row, bench, ended, queue, summary, until
 from clearflow._prefect import runs
 from clearflow._prefect.http import Api
-from clearflow.tasks import script
-from clearflow.tasks.script import Order, Packed
+from clearflow.tasks import packing, script
+from clearflow.tasks.packing import Order, Packed
 from clearflow.words import lifecycle, scripts
 from clearflow.words.notes import Note
 
@@ -54,7 +55,7 @@ async def _measure(made: Bench, count: int) -> tuple[list[float], list[float]]:
     async with made.api() as api:
         await queue(api, "scripts")
         await asyncio.to_thread(made.agent, "scripts")
-        packed = await asyncio.to_thread(script.pack, Order(file, "scripts"), made.folder / "sent")
+        packed = await asyncio.to_thread(packing.pack, Order(file, "scripts"), made.folder / "sent")
         template, job = await _template(api, packed)
         for number in range(-1, count):
             await asyncio.sleep(random.uniform(0.3, 1.3))
@@ -62,7 +63,7 @@ async def _measure(made: Bench, count: int) -> tuple[list[float], list[float]]:
             started = time.time()
             made_run = await runs.create(
                 api,
-                deployment_id=template,
+                template,
                 write=lifecycle.queued(Note("queued by a benchmark")),
                 parameters={scripts.ARGUMENTS: [str(stamp)]},
                 job_variables=job,
@@ -88,7 +89,7 @@ def _project(root: Path) -> Path:
     return file
 
 
-async def _template(api: Api, packed: Packed) -> tuple[str, dict[str, object]]:
+async def _template(api: Api, packed: Packed) -> tuple[dict[str, Any], dict[str, object]]:
     job = await script.send(api, packed, progress=lambda done, total: None)
     where = {"pool": POOL, "queue": "scripts"}
     return await script.template(api, "bench", "script", job, **where), job

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,8 @@ async def _measure(made: Bench, count: int, arms: tuple[str, ...]) -> dict[str, 
     return seconds
 
 
-async def _prepare(made: Bench, api: Api, arm: str) -> str:
-    """Start the worker of an arm; returns the id of its deployment."""
+async def _prepare(made: Bench, api: Api, arm: str) -> dict[str, Any]:
+    """Start the worker of an arm; returns its deployment."""
     if arm in {WARM, FRESH}:
         name = arm.replace(" ", "-")
         await queue(api, name)
@@ -107,22 +108,20 @@ async def _prepare(made: Bench, api: Api, arm: str) -> str:
     return await deployment(api, "first_line", pool)
 
 
-async def _once(api: Api, deployment_id: str, arm: str, stamp: Path) -> float:
+async def _once(api: Api, of: Mapping[str, Any], arm: str, stamp: Path) -> float:
     parameters = {"stamp": str(stamp)}
     started = time.time()
-    run_id = await enqueue(api, deployment_id, arm in {WARM, FRESH}, parameters)
+    run_id = await enqueue(api, of, arm in {WARM, FRESH}, parameters)
     text = await until(lambda: stamp.exists() and stamp.read_text(), what=f"{arm} to start")
     await ended(api, run_id)
     return float(text) - started
 
 
-async def enqueue(api: Api, deployment_id: str, ours: bool, parameters: dict[str, Any]) -> str:
+async def enqueue(api: Api, of: Mapping[str, Any], ours: bool, parameters: dict[str, Any]) -> str:
     """Queue a run as clearflow does, or as Prefect's own `run_deployment` does."""
     if ours:
         write = lifecycle.queued(Note("queued by a benchmark"))
-        made = await runs.create(
-            api, deployment_id=deployment_id, write=write, parameters=parameters
-        )
+        made = await runs.create(api, of, write=write, parameters=parameters)
         return made.id
     body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-    return str((await api.post(f"/deployments/{deployment_id}/create_flow_run", body))["id"])
+    return str((await api.post(f"/deployments/{of['id']}/create_flow_run", body))["id"])

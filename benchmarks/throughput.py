@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ async def _measure(made: Bench, count: int, stock_count: int) -> tuple[float, fl
         return rate, await _rate(api, made.folder / "stock", theirs, stock_count, "Scheduled")
 
 
-async def _rate(api: Api, folder: Path, deployment_id: str, count: int, state: str) -> float:
+async def _rate(api: Api, folder: Path, of: Mapping[str, Any], count: int, state: str) -> float:
     os.mkdir(folder)
     body: list[dict[str, Any]] = [
         {
@@ -79,7 +80,7 @@ async def _rate(api: Api, folder: Path, deployment_id: str, count: int, state: s
         }
         for number in range(count)
     ]
-    await bulk(api, deployment_id, body)
+    await bulk(api, of, body)
 
     def stamps() -> list[float]:
         texts = [file.read_text() for file in folder.iterdir()]

@@ -57,7 +57,7 @@ async def _measure(made: Bench, count: int) -> tuple[list[float], int]:
             "name": "fresh",
             "kind": "dataset",
             "tags": ["production"],
-            "launch": {"deployment": target, "parameters": {"stamp": "${dataset.name}"}},
+            "launch": {"deployment": target["id"], "parameters": {"stamp": "${dataset.name}"}},
         }
         await triggers.put(api, "triggers", "Benchmarks", [parsed(asked)], by="bench")
         seconds = []

@@ -101,18 +101,22 @@ async def forget(api: Api, record: AgentRecord) -> None:
     await pools.forget_worker(api, record.pool, record.name)
 
 
+async def records(api: Api) -> list[AgentRecord]:
+    """What the agents of every pool have written of themselves, whether they live or not."""
+    found = await variables.starting_with(api, RECORD)
+    return [AgentRecord.parse(value) for value in found.values()]
+
+
 async def find(api: Api, pool: str | None = None) -> list[AgentView]:
     """All agents, of one pool or of every pool of clearflow, by name."""
-    records = [
-        AgentRecord.parse(value) for value in (await variables.starting_with(api, RECORD)).values()
-    ]
+    written = await records(api)
     wishes = await variables.starting_with(api, WISH)
     names = {pool} if pool else {p["name"] for p in await pools.all_of_type(api)}
     workers: dict[tuple[str, str], Worker] = {}
     for each in names:
         workers.update({(each, w.name): w for w in await pools.workers(api, each)})
     views = []
-    for record in records:
+    for record in written:
         if record.pool not in names:
             continue
         worker = workers.pop((record.pool, record.name), None)

@@ -1,9 +1,11 @@
-"""Files that lie elsewhere, wherever fsspec goes: what a dataset names and does not keep."""
+"""Files that lie elsewhere, wherever fsspec goes: what datasets name, what tasks keep there."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -69,6 +71,37 @@ async def fetch(
     return found
 
 
+async def send(source: Path, url: str, place: Place | None = None) -> None:
+    """Write a file to an address; nothing of it stands there before all of it does.
+
+    Raises Refused.
+    """
+
+    def act() -> None:
+        fs, path = _opened(url, place)
+        fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        part = f"{path}.{secrets.token_hex(4)}.partial"
+        fs.put_file(str(source), part)
+        fs.mv(part, path)
+
+    await asyncio.to_thread(_told, url, act)
+
+
+async def check(url: str, place: Place | None = None) -> None:
+    """Raises Refused, in one line, for an address where nothing can be written."""
+    with tempfile.TemporaryDirectory() as folder:
+        probe = Path(folder) / "probe"
+        probe.write_bytes(b"")
+        where = f"{url.rstrip('/')}/.clearflow-{secrets.token_hex(4)}"
+        await send(probe, where, place)
+
+        def act() -> None:
+            fs, path = _opened(where, place)
+            fs.rm_file(path)
+
+        await asyncio.to_thread(_told, url, act)
+
+
 def _told(url: str, act: Any, *arguments: Any) -> Any:
     try:
         return act(*arguments)
@@ -78,7 +111,7 @@ def _told(url: str, act: Any, *arguments: Any) -> Any:
         raise NotFound(f"there is nothing at {url}") from None
     except Exception as error:
         said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise Refused(f"{url} cannot be read: {said}") from error
+        raise Refused(f"{url} cannot be used: {said}") from error
 
 
 def _opened(url: str, place: Place | None) -> tuple[Any, str]:

@@ -14,7 +14,7 @@ from typing import Any
 from clearflow import stores
 from clearflow._prefect.http import Api
 from clearflow.errors import NotFound, Refused, Usage
-from clearflow.registry import index
+from clearflow.registry import collecting, index
 from clearflow.registry.registry import Registry
 from clearflow.words import entries, tagging
 from clearflow.words.entries import DATASET, MODEL, Entry
@@ -166,13 +166,19 @@ class Models:
         entry = await registry.get(id)
         if entry.status == entries.PUBLISHED and {"content", "url"} & set(about):
             raise Refused(f"the model {entry.title} is published: it stays as it is")
+        content = about.get("content")
+        if content and not await registry.store.has([content]):
+            # Somebody has deleted another model that had the same.
+            raise Refused(
+                f"the weights of {entry.title} are gone from the store", hint="upload them again"
+            )
         return await registry.change(id, entries.NOTED, about=about)
 
     async def change(self, id: str, what: str, tags: Sequence[str] = ()) -> Entry:
         return await (await self._here(id)).change(id, what, tags=tags)
 
     async def delete(self, id: str, *, force: bool = False) -> Entry:
-        """Delete a model; what is in it stays in the store, where others may have it too.
+        """Delete a model; what is in it leaves the store if nobody else has it.
 
         Raises Refused for one that is published, unless forced.
         """
@@ -180,7 +186,10 @@ class Models:
         entry = await registry.get(id)
         if entry.status == entries.PUBLISHED and not force:
             raise Refused(f"the model {entry.title} is published", hint="force deletes it")
-        return await registry.change(id, entries.DELETED)
+        after = await registry.change(id, entries.DELETED)
+        mine = await collecting.of(registry.store, entry)
+        await registry.store.delete(await collecting.spared(self._api, registry.store, mine))
+        return after
 
     async def _here(self, id: str) -> Registry:
         """The registry, if the model can be changed here. Raises NotFound and Refused."""

@@ -43,6 +43,7 @@ async def name(api: Api, url: str, credentials: str | None = None) -> Store:
     mark = await store.found()
     block = ClearflowStore(url=url, credentials=credentials, mark=mark, host=host)
     await block.save(places.NAME, overwrite=True)
+    places.look_again(api)
     return Store(replace(store.place, mark=mark, host=host))
 
 

@@ -73,6 +73,17 @@ async def read(api: Api, id: str) -> Artifact | None:
 async def of(api: Api, run_id: str, *types: str) -> AsyncIterator[Artifact]:
     """All that we keep with a run, of these types of Prefect's, the newest first."""
     where = {"flow_run_id": {"any_": [run_id]}, "type": {"any_": list(types)}}
+    async for each in _found(api, where):
+        yield each
+
+
+async def tables(api: Api) -> AsyncIterator[Artifact]:
+    """The tables that we keep with all runs there are."""
+    async for each in _found(api, {"type": {"any_": [TABLE]}}):
+        yield each
+
+
+async def _found(api: Api, where: Mapping[str, Any]) -> AsyncIterator[Artifact]:
     body = {"artifacts": where, "sort": "CREATED_DESC", "limit": _PAGE}
     seen: set[str] = set()
     offset = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from clearflow._prefect.artifacts import MARKDOWN
@@ -18,15 +19,28 @@ _OPEN, _CLOSE = "\n\n<!-- clearflow ", " -->"
 _PAGE = 200  # the server's limit
 
 
-async def put(api: Api, key: str, id: str, said: Mapping[str, Any], text: str, title: str) -> None:
-    """Make the card of this id say this; a new one is the latest of its key."""
-    data = text + _OPEN + json.dumps(said).replace("--", "-\\u002d") + _CLOSE
-    body = {"data": data, "description": title, "metadata_": {"clearflow": "card", "id": id}}
-    async for found in _cards(api, {"any_": [key]}):
-        if found["metadata_"]["id"] == id:
-            await api.patch(f"/artifacts/{found['id']}", body)
-            return
-    await api.post("/artifacts/", {**body, "key": key, "type": MARKDOWN})
+@dataclass(frozen=True)
+class Card:
+    """What a card says, to programs and to people."""
+
+    key: str
+    id: str
+    said: Mapping[str, Any]
+    text: str
+    title: str
+
+
+async def put(api: Api, card: Card, *, new: bool = False) -> None:
+    """Have the card of an id; one that is `new` is not looked for, and the latest of its key."""
+    data = card.text + _OPEN + json.dumps(card.said).replace("--", "-\\u002d") + _CLOSE
+    about = {"clearflow": "card", "id": card.id}
+    body = {"data": data, "description": card.title, "metadata_": about}
+    if not new:
+        async for found in _cards(api, {"any_": [card.key]}):
+            if found["metadata_"]["id"] == card.id:
+                await api.patch(f"/artifacts/{found['id']}", body)
+                return
+    await api.post("/artifacts/", {**body, "key": card.key, "type": MARKDOWN})
 
 
 async def read(api: Api, prefix: str) -> dict[str, dict[str, Any]]:

@@ -47,13 +47,30 @@ async def confirm(api: Api, run_id: str, token: str) -> tuple[Taken, State | Non
     return verdict, before
 
 
+async def seize(api: Api, run: Run, write: Write) -> tuple[bool, datetime | None]:
+    """Take a waiting run and make sure of it: whether it is taken, and the place where it stood.
+
+    Prefect copies the place of a run that waits into the state that takes it, and of no other. The
+    place it was read at tells that it is the same wait, too: nobody comes back to it from an
+    attempt that was lost. Anything else is looked up.
+    """
+    try:
+        accepted, state = await runs.proposed(api, run.id, write)
+    except NotFound:
+        return False, None
+    if state is None or not (accepted or state.note.claim == write.note.claim):
+        return False, None
+    if accepted and state.place is not None and state.place == run.place:
+        return True, state.place
+    verdict, before = await confirm(api, run.id, write.note.claim or "")
+    return verdict is Taken.MINE, before.place if before else run.place
+
+
 async def hold(api: Api, run: Run, by: str, doing: str) -> Note | None:
     """Take a waiting task for a moment. The note of the hold, or None when somebody else has it."""
     write = lifecycle.held(run, by, doing, lifecycle.claim_token())
-    if not await take(api, run, write):
-        return None
-    verdict, _ = await confirm(api, run.id, write.note.claim or "")
-    return write.note if verdict is Taken.MINE else None
+    taken, _ = await seize(api, run, write)
+    return write.note if taken else None
 
 
 async def admit(api: Api, run: Run, pool: str, queue: str, limits: Limits) -> bool:

@@ -11,10 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from websockets.asyncio.client import connect
-from websockets.exceptions import WebSocketException
-from websockets.typing import Subprotocol
-
 from clearflow import clock
 from clearflow._prefect.connection import Connection
 from clearflow._prefect.http import Api
@@ -81,6 +77,11 @@ async def stream(
     Events are sent before the change they speak of is committed, and a subscriber that falls
     more than 256 behind misses some: an event is a hint to look.
     """
+    # Only those who listen need it.
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import WebSocketException
+    from websockets.typing import Subprotocol
+
     url = connection.url.replace("http", "ws", 1) + "/events/out"
     failures = 0
     while True:

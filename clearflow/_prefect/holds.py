@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from clearflow._prefect.http import Api
 from clearflow.errors import Conflict, NotFound, Refused, Unreachable
 from clearflow.settings import settings
 from clearflow.words import lifecycle
-from clearflow.words.lifecycle import Taken, Write
+from clearflow.words.lifecycle import Write
 from clearflow.words.models import CANCELLED, CANCELLING, PAUSED, SCHEDULED, Run, State
 from clearflow.words.notes import Note
 
@@ -46,7 +46,7 @@ class Held:
     run: Run
     note: Note
     place: datetime | None
-    taken: float = field(default_factory=_since_boot)
+    taken: float
     gone: bool = False
 
     async def put(self, place: datetime | None, text: str) -> None:
@@ -149,10 +149,11 @@ async def _try(api: Api, run: Run, by: str, doing: str) -> Held | None:
 
     async def take() -> None:
         write = lifecycle.held(run, by, doing, lifecycle.claim_token())
-        if await claims.take(api, run, write):
-            verdict, before = await claims.confirm(api, run.id, write.note.claim or "")
-            if verdict is Taken.MINE:
-                held.append(Held(api, run, write.note, before.place if before else run.place))
+        # The answer may be late: what others may do with a hold is counted from its beginning.
+        since = _since_boot()
+        taken, place = await claims.seize(api, run, write)
+        if taken:
+            held.append(Held(api, run, write.note, place, since))
 
     try:
         await unbroken(take())

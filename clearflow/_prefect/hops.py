@@ -59,7 +59,7 @@ async def hop_draft(api: Api, run: Run, queue: Queue, write: Write, by: str) -> 
 async def send_away(
     api: Api,
     run: Run,
-    template: str,
+    template: Mapping[str, Any],
     job: Mapping[str, Any],
     write: Write,
     *,
@@ -74,7 +74,7 @@ async def send_away(
     async def both() -> Run:
         new = await runs.create(
             api,
-            deployment_id=template,
+            template,
             write=write,
             name=run.name,
             queue=stored(queue) if queue is not None else None,
@@ -120,7 +120,7 @@ async def _successor(api: Api, run: Run, queue: Queue, write: Write) -> Run:
     else:
         new = await runs.create(
             api,
-            deployment_id=run.deployment_id,
+            runs.like(run),
             write=write,
             name=run.name,
             queue=stored(queue.name),

@@ -12,13 +12,21 @@ import time
 from collections.abc import Callable, Mapping
 from socket import SO_LINGER, SOL_SOCKET
 from types import TracebackType
-from typing import Any, Self
-
-import httpx
+from typing import TYPE_CHECKING, Any, Self
 
 from clearflow._prefect.connection import Connection
+from clearflow._prefect.light import without
 from clearflow.clock import ServerClock
 from clearflow.errors import Conflict, NotFound, Refused, ServerError, Unauthorized, Unreachable
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    # Its command line, and HTTP/2, take longer to import than what is used of it. Whoever else
+    # wants HTTP/2 in this process still has it: it is imported again for the first such connection.
+    with without("httpx._main", "h2"):
+        import httpcore  # noqa: F401
+        import httpx
 
 # Prefect's client waits 2 s before the first retry of a 503. SQLite answers 503 for some
 # milliseconds while another writer holds it, so we ask again at once.
@@ -50,7 +58,7 @@ class Api:
         self.give_up_after = give_up_after
         self.on_change: Callable[[bool], None] = lambda answers: None
         self._reachable = True
-        headers = {"User-Agent": "clearflow", **connection.headers}
+        headers = {"User-Agent": "clearflow", "Accept-Encoding": "identity", **connection.headers}
         if connection.key:
             headers["Authorization"] = f"Bearer {connection.key}"
         elif connection.auth_string:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from clearflow._prefect.http import Api
 from clearflow.errors import NotFound, Usage
 from clearflow.words.places import CREDENTIALS, Place, options_of
 
 SLUG = NAME = "clearflow-store"
+_FRESH = 2.0
+"""For so many seconds what was said of the place is believed: one call follows another."""
+_known: WeakKeyDictionary[Api, tuple[float, Place]] = WeakKeyDictionary()
 
 
 async def store_place(api: Api) -> Place:
@@ -16,6 +21,19 @@ async def store_place(api: Api) -> Place:
 
     Raises NotFound for credentials that are not there.
     """
+    asked, place = _known.get(api, (0.0, None))
+    if place is None or time.monotonic() - asked > _FRESH:
+        place = await _store_place(api)
+        _known[api] = time.monotonic(), place
+    return place
+
+
+def look_again(api: Api) -> None:
+    """Another store may have been named."""
+    _known.pop(api, None)
+
+
+async def _store_place(api: Api) -> Place:
     try:
         values = await _document(api, SLUG, NAME)
     except NotFound:
@@ -42,6 +60,7 @@ async def credentials(api: Api, block: str) -> dict[str, Any]:
 
 async def forget_store(api: Api) -> None:
     """Each machine has its own folder again."""
+    look_again(api)
     try:
         found = await api.get(f"/block_types/slug/{SLUG}/block_documents/name/{NAME}")
     except NotFound:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from clearflow._prefect import bulk
 from clearflow._prefect.http import Api
+from clearflow._prefect.template import check_variables
 from clearflow.errors import NotFound
 from clearflow.words.lifecycle import Write
-from clearflow.words.models import PAUSED, PENDING, SCHEDULED, Run, State
+from clearflow.words.models import PAUSED, PENDING, Run, State
 
 PAGE = 200  # the server's limit
 BY_PLACE = "NEXT_SCHEDULED_START_TIME_ASC"
 NEWEST = "EXPECTED_START_TIME_DESC"
+_KIND = "__prefect_kind"
+_DEPLOYMENT = "prefect.deployment.id"
+FIRST_PLACE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _state(write: Write) -> dict[str, Any]:
@@ -69,6 +75,18 @@ async def find(
         if len(page) < size:
             return
         seen += len(page)
+
+
+def placed(after: datetime | None = None, before: datetime | None = None) -> dict[str, Any]:
+    """The filter for runs that stand between two places, both included; for all without them.
+
+    A run has a place as long as it is SCHEDULED. Asked for that state too, SQLite gathers all who
+    are, and sorts them; asked for places alone it walks along them, and stops at the limit.
+    """
+    bounds = {"after_": (after or FIRST_PLACE).isoformat()}
+    if before is not None:
+        bounds["before_"] = before.isoformat()
+    return {"next_scheduled_start_time": bounds}
 
 
 async def count(
@@ -184,8 +202,8 @@ async def proposed(
 
 async def create(
     api: Api,
+    of: Mapping[str, Any],
     *,
-    deployment_id: str,
     write: Write,
     name: str | None = None,
     queue: str | None = None,
@@ -199,19 +217,23 @@ async def create(
 ) -> Run:
     """A new run of a deployment; the existing one when the idempotency key is known.
 
-    `task_run` is its place in the graph of another run.
+    `of` is the deployment as the server tells it, or `like` another run. `task_run` is its place in
+    the graph of another run. Raises NotFound when the deployment is gone, and Usage for job
+    variables that no machine could read.
     """
+    check_variables(job_variables or {})
     body: dict[str, Any] = {
         "state": _state(write),
-        "parameters": dict(parameters or {}),
+        "parameters": {**of["parameters"], **(parameters or {})},
         "job_variables": dict(job_variables or {}),
-        "tags": list(tags),
-        "labels": dict(labels or {}),
-        "enforce_parameter_schema": False,
+        "tags": sorted({*of["tags"], *tags}),
+        # Prefect's own are its to give.
+        "labels": {k: v for k, v in (labels or {}).items() if not k.startswith("prefect.")},
     }
     if name:
         body["name"] = name
-    if queue:
+    if queue and queue != of["work_queue_name"]:
+        # Its own one the server does not have to look for.
         body["work_queue_name"] = queue
     if idempotency_key:
         body["idempotency_key"] = idempotency_key
@@ -221,8 +243,37 @@ async def create(
         body["parent_task_run_id"] = task_run
     together = bulk.current()
     if together is not None and idempotency_key:
-        return await together.create(deployment_id, body)
-    return Run.parse(await api.post(f"/deployments/{deployment_id}/create_flow_run", body))
+        return await together.create(of["id"], {**body, "enforce_parameter_schema": False})
+    if _KIND in json.dumps(of["parameters"]):
+        # Templates and references in them are filled in by this route only.
+        told = {**body, "parameters": dict(parameters or {}), "enforce_parameter_schema": False}
+        return Run.parse(await api.post(f"/deployments/{of['id']}/create_flow_run", told))
+    # The other route has the server check the whole form of the pool each time, which costs it more
+    # than all the rest.
+    body |= {
+        "flow_id": of["flow_id"],
+        "deployment_id": of["id"],
+        "work_pool_name": of["work_pool_name"],
+        "work_queue_name": queue or of["work_queue_name"],
+    }
+    made = Run.parse(await api.post("/flow_runs/", body))
+    if _DEPLOYMENT not in made.labels:
+        # It asks nobody whether there is such a deployment, and labels the run only if there is.
+        await delete(api, made.id)
+        raise NotFound("the deployment of this task has been deleted")
+    return made
+
+
+def like(run: Run) -> dict[str, Any]:
+    """The deployment of a run, for one that has all that it has without asking it again."""
+    return {
+        "id": run.deployment_id,
+        "flow_id": run.flow_id,
+        "work_pool_name": run.pool,
+        "work_queue_name": run.queue,
+        "parameters": {},
+        "tags": [],
+    }
 
 
 async def create_bare(
@@ -288,5 +339,5 @@ async def delete(api: Api, run_id: str) -> None:
 
 async def head_of(api: Api, pool: str, queue: str) -> Run | None:
     """The first of a queue's waiting runs, due or not."""
-    where = {"state": {"type": {"any_": [SCHEDULED]}}}
+    where = placed()
     return await anext(find(api, where, pool=pool, queue=queue, sort=BY_PLACE, limit=1), None)

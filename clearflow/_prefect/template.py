@@ -5,8 +5,11 @@ The same table says what a task may ask for, so there is one place to add someth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
+
+from clearflow.errors import Usage
 
 VARIABLES: dict[str, dict[str, Any]] = {
     "runtime": {
@@ -105,3 +108,37 @@ def base_job_template() -> dict[str, Any]:
         "job_configuration": {name: "{{ " + name + " }}" for name in VARIABLES},
         "variables": {"type": "object", "properties": deepcopy(VARIABLES)},
     }
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "array": (list, tuple),
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (int, float),
+    "object": (dict,),
+    "string": (str,),
+}
+
+
+def check_variables(given: Mapping[str, Any]) -> None:
+    """Raise Usage for a job variable that is not as the form says; others may hold anything."""
+    for name, value in given.items():
+        form = VARIABLES.get(name)
+        if form is not None and value is not None and (wrong := _wrong(value, form)):
+            raise Usage(f"{name} is {value!r}, and has to be {wrong}")
+
+
+def _wrong(value: Any, form: Mapping[str, Any]) -> str | None:
+    """What a value would have to be, when it is something else."""
+    if "enum" in form:
+        return None if value in form["enum"] else "one of " + ", ".join(form["enum"])
+    kind = form["type"]
+    if not isinstance(value, _TYPES[kind]) or (kind != "boolean" and isinstance(value, bool)):
+        return f"of the type {kind}"
+    if "minimum" in form and value < form["minimum"]:
+        return f"at least {form['minimum']}"
+    if "exclusiveMinimum" in form and value <= form["exclusiveMinimum"]:
+        return f"more than {form['exclusiveMinimum']}"
+    if "maximum" in form and value > form["maximum"]:
+        return f"at most {form['maximum']}"
+    return None

@@ -14,7 +14,9 @@ from clearflow.agent.peers import CAME, LEFT
 from clearflow.agents import Wish
 from clearflow.errors import ClearflowError
 from clearflow.tasks import loss
-from clearflow.words.models import FINAL
+from clearflow.tasks.abort import abort_orphans
+from clearflow.tasks.steps import controllers
+from clearflow.words.models import CANCELLED, FINAL
 from clearflow.words.names import BEGAN
 
 if TYPE_CHECKING:
@@ -60,16 +62,21 @@ class Listener:
             agent.heart.outage_over()
         self._connected_before = True
         agent.stir()
+        agent.listening.set()
         with contextlib.suppress(ClearflowError):
-            wish = await agents.wished(agent.api, agent.name)
-            agent.wish(wish or Wish.RUN)
+            wish = await agents.wished(agent.api, agent.name) or Wish.RUN
+            if wish is not Wish.RUN or agent.status == "paused":
+                agent.wish(wish)
             await agent.heart.count_agents()
-            await agent.peers.look()
+            await agent.peers.look(agent.heart.online)
             if not self._introduced:
                 await agent.peers.tell(CAME, agent.taker.pool["id"], list(agent.taker.lines))
                 self._introduced = True
             active = await loss.active_runs(agent.api, agent.options.pool)
             agent.heart.others |= {r.id for r in active if r.note.agent != agent.name}
+            if choose.sweeps_often(agent.name, agent.options.pool, agent.heart.online):
+                for controller in {c for r in active for c in controllers(r.tags)}:
+                    await abort_orphans(agent.api, controller, by=agent.name)
 
     async def _look_at_queues(self) -> None:
         agent = self._agent
@@ -102,10 +109,26 @@ class Listener:
                     agent.heart.others.add(run_id)
             case _:
                 self._calm(run_id)
+        if event.state_type == CANCELLED and event.state is not None and not event.state.note.by:
+            agent.help(self._bereaved(run_id))
         if event.state_type in FINAL or event.state_type == "PAUSED":
             agent.heart.others.discard(run_id)
             if queue is not None and self._limited(queue):
                 agent.stir(queue)
+
+    async def _bereaved(self, run_id: str) -> None:
+        """Prefect has cancelled a waiting run by itself: what it has started must not run on.
+
+        Whoever has a run sees to that, and nobody has this one. A few agents look.
+        """
+        agent = self._agent
+        if not choose.sweeps_often(agent.name, agent.options.pool, agent.heart.online):
+            return
+        for pause in choose.AGAIN[:3]:
+            await asyncio.sleep(pause)
+            with contextlib.suppress(ClearflowError):
+                if await abort_orphans(agent.api, run_id, by=agent.name):
+                    return
 
     def _limited(self, queue: str) -> bool:
         agent = self._agent

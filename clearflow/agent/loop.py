@@ -31,6 +31,8 @@ from clearflow.tasks import loss
 from clearflow.words.models import Machine
 from clearflow.words.names import SERVICES, shown
 
+_LISTENS_AFTER = 1.0  # seconds that an agent waits for the event stream before it takes tasks
+
 
 class Agent:
     """One agent on one machine. `run` returns when it was asked to stop and has stopped."""
@@ -63,6 +65,7 @@ class Agent:
         self.status = "running"
         self.taker = Taker(api, options, name, machine, self._used, self._start)
         self._wake = asyncio.Event()
+        self.listening = asyncio.Event()
         self._changed = asyncio.Event()
         self._over = asyncio.Event()
         self._empty = asyncio.Event()
@@ -136,9 +139,9 @@ class Agent:
             case Wish.PAUSE:
                 self._become("paused")
             case Wish.DRAIN:
-                self._help(self._drain())
+                self.help(self._drain())
             case Wish.STOP:
-                self._help(self._stop())
+                self.help(self._stop())
 
     def leave(self) -> None:
         """Exit now; the tasks run on, and the next agent of this name finds them."""
@@ -180,7 +183,8 @@ class Agent:
         await agents.granted(self.api, self.name)
         self._over.set()
 
-    def _help(self, work: Any) -> None:
+    def help(self, work: Any) -> None:
+        """Do something beside what it does all the time, as long as it lives."""
         task = asyncio.create_task(work)
         self._helpers.add(task)
         task.add_done_callback(self._helpers.discard)
@@ -194,6 +198,10 @@ class Agent:
 
     async def _keep_asking(self) -> None:
         """Take what there is whenever woken, when a run becomes due, and now and then."""
+        # Who listens has to ask, as nobody told what happened before: once is enough.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LISTENS_AFTER):
+                await self.listening.wait()
         failures = 0
         while True:
             if self.status == "running":
@@ -272,7 +280,7 @@ class Agent:
         if outcome == "gone":
             # Whoever has it now, somebody must look after it.
             self.heart.others.add(task.job.run_id)
-        self._help(self._lost(task) if outcome is None else self._see_off(task))
+        self.help(self._lost(task) if outcome is None else self._see_off(task))
         self.taker.freed()
         if outcome == "yield":
             asyncio.get_running_loop().call_later(0.2, self.stir, task.job.queue)

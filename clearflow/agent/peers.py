@@ -33,10 +33,12 @@ class Peers:
         """Their names."""
         return [name for name, queues in self._queues.items() if queue in queues]
 
-    async def look(self) -> None:
-        """Find out anew."""
-        found = await agents.find(self._api, self._pool)
-        self._queues = {v.record.name: v.record.queues for v in found if v.online}
+    async def look(self, online: Collection[str]) -> None:
+        """Find out anew, of those that are heard of."""
+        found = await agents.records(self._api)
+        self._queues = {
+            r.name: r.queues for r in found if r.pool == self._pool and r.name in online
+        }
         self._queues.pop(self._name, None)
 
     def keep(self, online: Collection[str]) -> None:

@@ -18,7 +18,8 @@ class App:
     """One application: `flow` and `model` are names in its module.
 
     A module may have `async def check(settings)`, which is asked before anything is started, and
-    raises what is wrong in one line. `lasting` ones run until they are aborted.
+    raises what is wrong in one line. `lasting` ones run until they are aborted. One without a
+    `flow` is a group: see apps/groups.py.
     """
 
     name: str
@@ -29,23 +30,24 @@ class App:
     lasting: bool = False
 
     @property
+    def group(self) -> bool:
+        """Whether it launches tasks, and is no run itself."""
+        return not self.flow
+
+    @property
     def entrypoint(self) -> str:
         """Where agents find its flow."""
         return f"{self.module}.{self.flow}"
 
     def settings(self, values: Mapping[str, Any]) -> BaseModel:
         """Settings from plain values. Raises Usage, in one line, for those that do not fit."""
-        from pydantic import ValidationError
+        from clearflow.automation.forms import parsed
 
         try:
-            return self._model().model_validate(dict(values))
-        except ValidationError as error:
-            said = error.errors()[0]
-            where = ".".join(str(each) for each in said["loc"])
-            raise Usage(
-                f"{self.name}: {where}: {said['msg']}",
-                hint=f"`clearflow app show {self.name}` lists its settings",
-            ) from None
+            return parsed(self._model(), values, self.name)
+        except Usage as wrong:
+            hint = f"`clearflow app show {self.name}` lists its settings"
+            raise Usage(wrong.message, hint=hint) from None
 
     def fields(self) -> dict[str, Any]:
         """What its settings are, by name, in words of JSON Schema."""
@@ -63,6 +65,10 @@ class App:
 
     def schema(self) -> dict[str, Any]:
         """What Prefect's Run form asks for."""
+        if self.group:
+            from clearflow.automation.forms import form
+
+            return form("settings", self._model())
         from prefect.utilities.callables import parameter_schema
 
         flow = getattr(import_module(self.module), self.flow)
@@ -91,6 +97,20 @@ APPS = (
         "clearflow.apps.search",
         "search",
         "SearchSettings",
+    ),
+    App(
+        "scheduler",
+        "Launches tasks by the clock; see also `clearflow schedule`.",
+        "clearflow.apps.groups",
+        "",
+        "SchedulerSettings",
+    ),
+    App(
+        "triggers",
+        "Launches tasks when something happens; see also `clearflow trigger`.",
+        "clearflow.apps.groups",
+        "",
+        "TriggersSettings",
     ),
 )
 

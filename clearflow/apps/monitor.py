@@ -196,7 +196,7 @@ class SlackMonitor:
                 hint="keep it in a Secret block, and name that: token_block='slack-token'",
             )
         parameters = self.settings.model_dump()
-        run = seam.run(
+        made = seam.run(
             lambda api: launch(
                 api,
                 "slack-monitor",
@@ -207,7 +207,8 @@ class SlackMonitor:
                 by=owner(),
             )
         )
-        return Task(run.task_id, run.name)
+        assert made.run is not None
+        return Task(made.run.task_id, made.run.name)
 
 
 def _pattern(text: str) -> re.Pattern[str]:

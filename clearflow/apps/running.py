@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from clearflow._prefect import deployments, pools, runs
 from clearflow._prefect.http import Api
+from clearflow.apps import groups
 from clearflow.apps.catalog import App, named
+from clearflow.apps.groups import Group
 from clearflow.errors import NotFound, Refused, Usage
 from clearflow.settings import settings
 from clearflow.tasks import abort as aborting
 from clearflow.tasks import wait as waiting
 from clearflow.words import lifecycle
-from clearflow.words.models import Run
+from clearflow.words.models import SCHEDULED, Run
 from clearflow.words.names import DEPLOYMENT, flow_name, labels, shown, stored, tags
 from clearflow.words.notes import Note
 
 PROJECT, QUEUE = "Applications", "services"
+ON, OFF = "on", "off"
 _TAG = "clearflow:app:"
 _ATTEMPTS = 1000
 """What runs for months outlives many machines."""
@@ -26,7 +30,10 @@ _ATTEMPTS = 1000
 
 @dataclass(frozen=True)
 class Instance:
-    """An application that somebody has launched under a name; `run` is its last run."""
+    """An application that somebody has launched under a name; `run` is its last run.
+
+    A `group` need not run to be active: it is on or off.
+    """
 
     app: str
     name: str
@@ -35,11 +42,20 @@ class Instance:
     deployment: str
     parameters: Mapping[str, Any]
     run: Run | None
+    group: Group | None = None
 
     @property
     def active(self) -> bool:
         """Whether it runs, or waits to."""
+        if self.group is not None:
+            return self.group.active
         return self.run is not None and self.run.state is not None and not self.run.state.final
+
+    def status(self, now: datetime) -> str:
+        """In a word."""
+        if self.group is not None:
+            return ON if self.group.active else OFF
+        return self.run.status(now) if self.run is not None else "never run"
 
 
 async def instances(api: Api, app: str | None = None) -> list[Instance]:
@@ -49,13 +65,14 @@ async def instances(api: Api, app: str | None = None) -> list[Instance]:
         kind = _tagged(item["tags"], _TAG)
         if app is None or kind == app:
             found.append(await _instance(api, kind, item))
+    if app in {None, groups.SCHEDULER, groups.TRIGGERS}:
+        made = await groups.groups(api)
+        found += [await _grouped(api, each) for each in made if app in {None, each.app}]
     return sorted(found, key=lambda each: (each.project, each.name))
 
 
 async def _instance(api: Api, kind: str, item: Mapping[str, Any]) -> Instance:
     said = item.get("labels") or {}
-    where = {"deployment_id": {"any_": [item["id"]]}}
-    last = await anext(runs.find(api, where, limit=1), None)
     return Instance(
         kind,
         str(said.get("clearflow.name") or item["name"]),
@@ -63,8 +80,20 @@ async def _instance(api: Api, kind: str, item: Mapping[str, Any]) -> Instance:
         shown(item.get("work_queue_name") or ""),
         str(item["id"]),
         (item.get("parameters") or {}).get("settings") or {},
-        last,
+        await _last(api, str(item["id"])),
     )
+
+
+async def _grouped(api: Api, group: Group) -> Instance:
+    where = (group.app, group.name, group.project, group.queue, group.deployment)
+    # What Prefect has made for later is no run yet.
+    run = await _last(api, group.deployment, {"state": {"type": {"not_any_": [SCHEDULED]}}})
+    return Instance(*where, group.said, run, group)
+
+
+async def _last(api: Api, deployment: str, more: Mapping[str, Any] | None = None) -> Run | None:
+    where = {"deployment_id": {"any_": [deployment]}, **(more or {})}
+    return await anext(runs.find(api, where, limit=1), None)
 
 
 def _tagged(found: Sequence[str], prefix: str) -> str:
@@ -96,7 +125,7 @@ async def launch(
     project: str = PROJECT,
     queue: str = QUEUE,
     by: str,
-) -> Run:
+) -> Instance:
     """Start an application with these settings; what it is started from again stays.
 
     Raises Usage for settings that do not fit and what the application's own check finds, NotFound
@@ -106,13 +135,18 @@ async def launch(
     chosen = kind.settings(values)
     await kind.check(chosen)
     title = name or kind.name
-    deployment = await deploy(api, kind, chosen.model_dump(mode="json"), title, project, queue)
-    there = await _instance(api, kind.name, deployment)
-    if there.active:
+    known = [i for i in await instances(api, kind.name) if (i.name, i.project) == (title, project)]
+    if any(each.active for each in known):
         raise Refused(
             f"the application {title!r} runs already", hint=f"`clearflow app stop {title!r}` first"
         )
-    return await start(api, there, by=by)
+    if kind.group:
+        await pools.queue(api, settings().pool, queue)
+        await groups.put(api, chosen, name=title, project=project, queue=queue, by=by)
+        return await instance(api, title, project)
+    values = chosen.model_dump(mode="json")
+    there = await _instance(api, kind.name, await deploy(api, kind, values, title, project, queue))
+    return replace(there, run=await start(api, there, by=by))
 
 
 async def deploy(
@@ -145,7 +179,7 @@ async def start(api: Api, there: Instance, *, by: str) -> Run:
     """Queue it once more, with the settings that it has."""
     return await runs.create(
         api,
-        deployment_id=there.deployment,
+        await deployments.read(api, there.deployment),
         write=lifecycle.queued(Note(f"launched by {by}", by=by)),
         name=there.name,
         queue=stored(there.queue),
@@ -154,17 +188,27 @@ async def start(api: Api, there: Instance, *, by: str) -> Run:
     )
 
 
-async def stop(api: Api, there: Instance, *, by: str) -> Run:
-    """Abort what runs of it, and wait until it has ended. Raises Refused when nothing runs."""
-    if not there.active or there.run is None:
+async def stop(api: Api, there: Instance, *, by: str) -> str:
+    """Abort what runs of it, and wait until it has ended; how it has. A group is switched off.
+
+    Raises Refused when nothing runs.
+    """
+    if not there.active:
         raise Refused(f"the application {there.name!r} does not run")
+    if there.group is not None:
+        await groups.pause(api, there.group)
+        return OFF
+    assert there.run is not None
     (aborted,) = await aborting.abort(api, [there.run], by=by)
     (ended,) = await waiting.wait(api, [aborted])
-    return ended
+    return ended.status(api.clock.now())
 
 
 async def remove(api: Api, there: Instance, *, by: str) -> None:
     """Stop it, and forget its settings."""
+    if there.group is not None:
+        await groups.remove(api, there.group)
+        return
     if there.active:
         await stop(api, there, by=by)
     await deployments.delete(api, there.deployment)
@@ -185,13 +229,19 @@ async def apply(api: Api, wanted: Sequence[Mapping[str, Any]], *, by: str) -> li
         kind = named(str(item["app"]))
         chosen = kind.settings(item.get("settings") or {})
         await kind.check(chosen)
-        planned.append((kind, chosen.model_dump(mode="json"), item))
+        planned.append((kind, chosen, item))
     done = []
-    for kind, values, item in planned:
+    for kind, chosen, item in planned:
         name, project = str(item.get("name") or kind.name), str(item.get("project") or PROJECT)
         before = {(i.name, i.project): i for i in await instances(api, kind.name)}
         old = before.get((name, project))
         queue = str(item.get("queue") or QUEUE)
+        if kind.group:
+            where = {"name": name, "project": project, "queue": queue}
+            news = await groups.put(api, chosen, **where, by=by)
+            done.append((name, "launched" if old is None else "changed" if news else "unchanged"))
+            continue
+        values = chosen.model_dump(mode="json")
         same = old is not None and (old.parameters, old.queue) == (values, queue)
         if old is not None and old.active and same:
             done.append((name, "unchanged"))

@@ -315,14 +315,12 @@ async def _deployed(api: Api, order: Launch, found: Source, by: str) -> Run:
     project = order.target_project or known.get("clearflow.project")
     title = order.name or known.get("clearflow.name") or base["name"]
     own = [t for t in base["tags"] if not t.startswith("project:")]
-    queue = stored(order.queue) if order.queue else None
     return await runs.create(
         api,
-        deployment_id=str(base["id"]),
+        base,
         write=lifecycle.queued(_note(order, by)),
         name=title,
-        # Its own one the server does not have to look for.
-        queue=queue if queue != base.get("work_queue_name") else None,
+        queue=stored(order.queue) if order.queue else None,
         parameters=parameters.merged(
             base["parameters"] or {}, launches.wanted(order.parameters, flow=True)
         ),

@@ -223,7 +223,7 @@ async def _remake(api: Api, deployment: str, run: Run) -> None:
     key = run.idempotency_key
     await runs.create(
         api,
-        deployment_id=deployment,
+        await deployments.read(api, deployment),
         write=lifecycle.queued(note, run.expected),
         parameters=run.parameters,
         tags=[t for t in run.tags if t != "auto-scheduled"],
@@ -247,10 +247,9 @@ async def run_now(api: Api, job: Shown, *, by: str) -> Run:
     if job.direct:
         return await runs.create(
             api,
-            deployment_id=job.schedule.deployment,
+            await deployments.read(api, job.schedule.deployment),
             write=lifecycle.queued(Note(f"queued by {by}", by=by)),
             parameters=job.schedule.parameters,
-            tags=(await deployments.read(api, job.schedule.deployment))["tags"],
         )
     firing = Firing.model_validate(job.schedule.parameters["firing"])
     return await _fire(api, job.scheduler, firing, f"now {lifecycle.claim_token()}", by)
@@ -260,7 +259,7 @@ async def _fire(api: Api, of: Scheduler, firing: Firing, now: str, by: str) -> R
     asked = firing.model_copy(update={"now": now})
     return await runs.create(
         api,
-        deployment_id=of.id,
+        await deployments.read(api, of.id),
         write=lifecycle.queued(Note(f"queued by {by}", by=by)),
         name=firing.job,
         queue=of.queue,

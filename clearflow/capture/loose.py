@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from modulefinder import ModuleFinder
 from pathlib import Path
 
 from clearflow.capture.git import attempt, git
@@ -15,6 +14,8 @@ def gather(script: Path, place: Path, as_script: str | None = None) -> Path:
     Imports are followed in the code, not by running it; of what is no Python file `as_script` is
     the code. Raises SyntaxError of the script's.
     """
+    from modulefinder import ModuleFinder
+
     folder = script.parent
     finder = ModuleFinder(path=[str(folder)])
     if as_script is not None:

@@ -8,6 +8,7 @@ commit, whoever takes it and whenever.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -114,9 +115,10 @@ def _checked(root: Path) -> str:
 def _take(root: Path, path: str, place: Path) -> Iterator[tuple[Part, list[str]]]:
     """This repository and, before it, those inside: their commits are part of its tree."""
     store = place / f"{len(list(place.iterdir()))}.git"
-    git("init", "-q", "--bare", str(store), cwd=place)
-    env = _objects(root, store) | {"GIT_INDEX_FILE": str(store / "index")}
-    _copy_index(root, store / "index", env)
+    git("init", "-q", "--bare", "--template=", str(store), cwd=place)
+    objects, theirs, shallow = _paths(root, "objects", "index", "shallow")
+    env = _objects(objects, store) | {"GIT_INDEX_FILE": str(store / "index")}
+    _copy_index(root, theirs, store / "index", env)
     unborn = list(_unborn(root, env))
     others = [f":(exclude,literal){name}" for name in unborn]
     git("add", "--all", "--", ".", *others, cwd=root, env=env, settings=SETTINGS)
@@ -133,14 +135,15 @@ def _take(root: Path, path: str, place: Path) -> Iterator[tuple[Part, list[str]]
     if said:
         git("update-index", "-z", "--index-info", cwd=root, env=env, given=said)
     tree = git("write-tree", cwd=root, env=env)
-    head = _head(root)
+    head, its_tree, when = _last(root)
     commit = head
-    if head is None or git("rev-parse", f"{head}^{{tree}}", cwd=root) != tree:
-        commit = _commit(root, tree, head, env)
+    if head is None or its_tree != tree:
+        commit = _commit(root, tree, head, when, env)
     assert commit is not None
-    remote = _remote(root)
-    bundle = _bundle(root, store, commit, remote)
-    url = git("remote", "get-url", remote, cwd=root) if remote else None
+    remote, url = _remote(root)
+    if shallow.exists():
+        shutil.copyfile(shallow, store / "shallow")
+    bundle = _bundle(root, store, commit, remote, new=commit != head)
     new = secrets.found(root, _new_files(root, head, tree, env))
     yield (
         Part(path, commit, tree, without_credentials(url) if url else None, bundle),
@@ -148,9 +151,8 @@ def _take(root: Path, path: str, place: Path) -> Iterator[tuple[Part, list[str]]
     )
 
 
-def _objects(root: Path, store: Path) -> dict[str, str]:
+def _objects(theirs: Path, store: Path) -> dict[str, str]:
     """New objects go to `store`, the user's are read."""
-    theirs = _path(root, "objects")
     (store / "objects" / "info").mkdir(exist_ok=True, parents=True)
     (store / "objects" / "info" / "alternates").write_text(f"{theirs}\n")
     return {
@@ -159,13 +161,17 @@ def _objects(root: Path, store: Path) -> dict[str, str]:
     }
 
 
-def _path(root: Path, name: str) -> Path:
-    return (root / git("rev-parse", "--git-path", name, cwd=root)).resolve()
+def _paths(root: Path, *names: str) -> list[Path]:
+    """Where git keeps these of the user's repository."""
+    words = [word for name in names for word in ("--git-path", name)]
+    found = git("rev-parse", *words, cwd=root).split("\n")
+    if len(found) != len(names):  # a line's end in the name of a folder
+        found = [git("rev-parse", "--git-path", name, cwd=root) for name in names]
+    return [(root / each).resolve() for each in found]
 
 
-def _copy_index(root: Path, index: Path, env: dict[str, str]) -> None:
+def _copy_index(root: Path, theirs: Path, index: Path, env: dict[str, str]) -> None:
     """Begin with what the user's index knows of unchanged files: they need not be read."""
-    theirs = _path(root, "index")
     if not theirs.exists():
         return
     # With its time: a file that was changed in the same moment as the index is compared by content.
@@ -202,37 +208,65 @@ def _head(root: Path) -> str | None:
     return attempt("rev-parse", "-q", "--verify", "HEAD", cwd=root)
 
 
-def _commit(root: Path, tree: str, head: str | None, env: dict[str, str]) -> str:
-    when = git("show", "-s", "--format=%cI", head, cwd=root) if head else "2000-01-01T00:00:00Z"
+def _last(root: Path) -> tuple[str | None, str, str]:
+    """The commit that is checked out, its tree and its time; None before the first one."""
+    words = (
+        "log",
+        "-1",
+        "--no-show-signature",
+        "--no-decorate",
+        "--format=%H %T %cI",
+        "HEAD",
+        "--",
+    )
+    said = attempt(*words, cwd=root)
+    if not said:
+        return None, "", "2000-01-01T00:00:00Z"
+    commit, tree, when = said.split(" ")
+    return commit, tree, when
+
+
+def _commit(root: Path, tree: str, head: str | None, when: str, env: dict[str, str]) -> str:
     who = dict.fromkeys(_NAMES, "clearflow") | dict.fromkeys(_ADDRESSES, "clearflow@localhost")
     parents = ("-p", head) if head else ()
     words = ("commit-tree", tree, *parents, "-m", "The working copy as it stood")
     return git(*words, cwd=root, env=env | who | dict.fromkeys(_DATES, when))
 
 
-def _remote(root: Path) -> str | None:
-    """The remote that other machines can reach: the branch's own, else origin, else any."""
-    names = git("remote", cwd=root).split("\n")
-    branch = attempt("symbolic-ref", "-q", "HEAD", cwd=root)
-    own = branch and attempt("for-each-ref", "--format=%(upstream:remotename)", branch, cwd=root)
-    for name in (own, "origin", *names):
-        if name and name in names and elsewhere(git("remote", "get-url", name, cwd=root)):
-            return name
-    return None
+_REMOTE = re.compile(r"([^\t\n]+)\t(.*) \(fetch\)(?: \[[^]]*\])?")
 
 
-def _bundle(root: Path, store: Path, commit: str, remote: str | None) -> Path | None:
-    """What others lack to have this commit."""
+def _remote(root: Path) -> tuple[str | None, str | None]:
+    """The remote that other machines can reach, and its address: the branch's own, else origin,
+    else any.
+    """
+    urls: dict[str, str] = {}
+    for line in git("remote", "-v", cwd=root).split("\n"):
+        if found := _REMOTE.fullmatch(line):
+            urls.setdefault(found[1], found[2])
+    urls = {name: url for name, url in urls.items() if elsewhere(url)}
+    name = next(iter(urls), None)
+    if len(urls) > 1:
+        branch = attempt("symbolic-ref", "-q", "HEAD", cwd=root)
+        words = ("for-each-ref", "--format=%(upstream:remotename)")
+        own = branch and attempt(*words, branch, cwd=root)
+        name = next(each for each in (own, "origin", name) if each in urls)
+    return name, urls[name] if name is not None else None
+
+
+def _bundle(root: Path, store: Path, commit: str, remote: str | None, *, new: bool) -> Path | None:
+    """What others lack to have this commit; a new one was made here."""
     known = ""
     if remote is not None:
         pattern = f"refs/remotes/{remote}"
         known = git("for-each-ref", "--format=%(objectname)", pattern, cwd=root)
-    shallow = _path(root, "shallow")
-    if shallow.exists():
-        shutil.copyfile(shallow, store / "shallow")
-    given = "".join(f"^{c}\n" for c in known.split("\n") if c)
-    missing = git("rev-list", "--max-count=1", commit, "--stdin", cwd=store, given=given)
-    if not missing:
+    tips = [c for c in known.split("\n") if c]
+    if commit in tips:
+        return None
+    given = "".join(f"^{c}\n" for c in tips)
+    # What was made here just now nobody else has, nor anything of a repository without a remote.
+    others = tips and not new
+    if others and not git("rev-list", "--max-count=1", commit, "--stdin", cwd=store, given=given):
         return None
     git("update-ref", REF, commit, cwd=store)
     bundle = store / "bundle"

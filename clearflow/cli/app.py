@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Applications: monitors, cleaning up and more, which agents run for you.",
+    help="Applications: monitors, schedulers, cleaning up: what agents do for you.",
 )
 
 
@@ -71,7 +71,7 @@ def _row(api: Api, each: Instance) -> dict[str, Any]:
         "app": each.app,
         "project": each.project,
         "queue": each.queue,
-        "status": run.status(api.clock.now()) if run else "never run",
+        "status": each.status(api.clock.now()),
         "reason": run.note.text if run else "",
         "task": run.task_id if run else None,
         "url": api.connection.run_url(run.id) if run else None,
@@ -124,14 +124,13 @@ def launch(
     async def act(api: Api) -> dict[str, Any]:
         from clearflow.apps import running
 
-        run = await running.launch(
+        found = await running.launch(
             api, application, values, name=name, project=project, queue=queue, by=owner()
         )
-        found = await running.instance(api, name or application, project)
-        return _row(api, found) | {"url": api.connection.run_url(run.id)}
+        return _row(api, found)
 
     done = ask(act)
-    say(f"launched {done['name']!r}: {done['url']}")
+    say(f"launched {done['name']!r}" + (f": {done['url']}" if done["url"] else ""))
     if json:
         print_json(done)
 
@@ -160,8 +159,8 @@ def stop(name: Name, project: Project = None) -> None:
     async def act(api: Api) -> str:
         from clearflow.apps import running
 
-        ended = await running.stop(api, await running.instance(api, name, project), by=owner())
-        return ended.status(api.clock.now())
+        there = await running.instance(api, name, project)
+        return await running.stop(api, there, by=owner())
 
     say(f"{name!r}: {ask(act)}")
 

@@ -345,11 +345,14 @@ def tag(
 def verify(
     name: Name,
     folder: Annotated[str | None, typer.Option(help="A copy here, instead of the store.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="The store, from --folder or the copy here.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Check every file by its hash; exits with 1 when something is wrong."""
-    where = folder and os.path.abspath(folder)
-    wrong = _asked("dataset.verify", "checked", id=_one(name)["id"], folder=where)
+    """Check every file by its hash; exits with 1 when something is wrong, and is not repaired."""
+    asked = {"folder": folder and os.path.abspath(folder), "repair": repair}
+    wrong = _asked("dataset.verify", "checked", id=_one(name)["id"], **asked)
     if json:
         print_json(wrong)
     elif wrong:

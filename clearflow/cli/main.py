@@ -20,6 +20,7 @@ from clearflow.cli import (
     monitor,
     queue,
     schedule,
+    search,
     start,
     store,
     task,
@@ -43,6 +44,7 @@ app.add_typer(task.app, name="task")
 app.add_typer(applications.app, name="app")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(trigger.app, name="trigger")
+app.add_typer(search.app, name="search")
 app.add_typer(monitor.app, name="monitor")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(model.app, name="model")

@@ -25,7 +25,8 @@ from clearflow.errors import ClearflowError
 from clearflow.queues import moves
 from clearflow.queues.line import Spot, Where
 from clearflow.settings import settings
-from clearflow.tasks.script import Order, pack, submit
+from clearflow.tasks.packing import Order, pack
+from clearflow.tasks.script import submit
 from clearflow.words.models import Run
 
 if TYPE_CHECKING:

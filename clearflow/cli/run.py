@@ -12,7 +12,7 @@ import typer
 from clearflow.cli.output import Pool, ask, pool_name, progress, say
 
 if TYPE_CHECKING:
-    from clearflow.tasks.script import Order, Packed
+    from clearflow.tasks.packing import Order, Packed
     from clearflow.words.models import Run
 
 
@@ -106,7 +106,7 @@ def _order(
     attempts: int | None,
 ) -> Order:
     from clearflow.environment import collect
-    from clearflow.tasks.script import Order
+    from clearflow.tasks.packing import Order
 
     return Order(
         file=script,
@@ -131,7 +131,8 @@ def _docker(image: str | None, arguments: str | None) -> dict[str, str]:
 
 def _submit(order: Order) -> Run:
     from clearflow.capture.owner import owner
-    from clearflow.tasks.script import pack, submit
+    from clearflow.tasks.packing import pack
+    from clearflow.tasks.script import submit
 
     with TemporaryDirectory(prefix="clearflow-") as place:
         with progress("taking the code as it stands"):

@@ -71,6 +71,26 @@ def set_(
 
 
 @app.command()
+def gc(
+    hours: Annotated[
+        float, typer.Option(help="What was stored or used since then stays.", min=0)
+    ] = 24.0,
+) -> None:
+    """Delete what only deleted datasets and models had, and what is left of broken uploads."""
+
+    async def act(api: Api) -> tuple[int, int]:
+        from datetime import timedelta
+
+        from clearflow import stores
+        from clearflow.registry import collecting
+
+        return await collecting.collect(api, await stores.opened(api), timedelta(hours=hours))
+
+    count, size = ask(act)
+    say(f"deleted {count} objects, {size / 1e6:.1f} MB")
+
+
+@app.command()
 def unset(yes: Yes = False) -> None:
     """Have each machine use a folder of its own again; nothing is deleted."""
     confirm("Forget where the store is?", yes)

@@ -81,21 +81,34 @@ def _work() -> None:
 
 
 def _keep(path: Path, framework: str) -> None:
+    from clearflow.client import spooling
+    from clearflow.client.models import OutputModel
     from clearflow.client.task import Task
 
     task = Task.current_task()
-    if task is None or not path.is_file():
+    if task is None or not path.exists():
         return
-    if path.stat().st_size > LARGEST:
+    name = f"{task.name} - {path.stem}"
+    if spooling.outputs.get(task.id) is False:
+        model = OutputModel(task, name=name, framework=framework)
+        model.update_weights(register_uri=path.absolute().as_uri())
+        return
+    if _size(path) > LARGEST:
         _say(str(path), "it is large: task.upload_model() keeps it as well")
         return
-    task.upload_model(path, f"{task.name} - {path.stem}", framework=framework)
+    task.upload_model(path, name, framework=framework)
 
 
 def _say(path: str, why: str) -> None:
     if path not in _said:
         _said.add(path)
         print(f"clearflow: the model {path} is not kept by itself: {why}", file=sys.stderr)
+
+
+def _size(path: Path) -> int:
+    """Of a file, or of all that is in a folder."""
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return sum(each.stat().st_size for each in files)
 
 
 def _stamp(path: str) -> tuple[int, int]:
@@ -151,26 +164,46 @@ def patch_joblib(module: ModuleType) -> None:
     _replace(module, "dump", dump)
 
 
-def _patch_booster(module: ModuleType, framework: str) -> None:
-    booster: Any = module.Booster
-    original = booster.save_model
+_saving = threading.local()
+
+
+def _patch_method(kind: Any, name: str, path_is: str, framework: str) -> None:
+    """Take what a method saves into the file, or the folder, that its first argument names.
+
+    Of methods that call one another the outer one counts.
+    """
+    original = getattr(kind, name)
 
     @functools.wraps(original)
-    def save_model(self: Any, *args: Any, **named: Any) -> Any:
-        result = original(self, *args, **named)
-        path = args[0] if args else named.get("filename", named.get("fname"))
-        saved(path, framework)
+    def save(self: Any, *args: Any, **named: Any) -> Any:
+        if getattr(_saving, "busy", False):
+            return original(self, *args, **named)
+        _saving.busy = True
+        try:
+            result = original(self, *args, **named)
+        finally:
+            _saving.busy = False
+        saved(args[0] if args else named.get(path_is), framework)
         return result
 
-    booster.save_model = save_model
+    setattr(kind, name, save)
 
 
 def patch_lightgbm(module: ModuleType) -> None:
-    _patch_booster(module, "LightGBM")
+    _patch_method(module.Booster, "save_model", "filename", "LightGBM")
 
 
 def patch_xgboost(module: ModuleType) -> None:
-    _patch_booster(module, "XGBoost")
+    _patch_method(module.Booster, "save_model", "fname", "XGBoost")
+
+
+def patch_catboost(module: ModuleType) -> None:
+    _patch_method(module.CatBoost, "save_model", "fname", "CatBoost")
+
+
+def patch_keras(module: ModuleType) -> None:
+    for name in ("save", "save_weights"):
+        _patch_method(module.Model, name, "filepath", "Keras")
 
 
 def _in_child() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clearflow.client import door, packing
-from clearflow.client.dataset_files import DatasetFiles, current_task, listed
+from clearflow.client.dataset_files import DatasetFiles, current_task, ignored, listed
 from clearflow.client.task import Task
 from clearflow.errors import NotFound, Refused, Usage
 
@@ -60,6 +60,7 @@ class Dataset(DatasetFiles):
         Raises Conflict for a version that there is already, Refused for a parent that is not
         finalized.
         """
+        ignored(output_uri=output_uri)
         task = Task.current_task()
         project = dataset_project
         if project is None and not parent_datasets and task is not None:
@@ -168,8 +169,10 @@ class Dataset(DatasetFiles):
     ) -> Dataset:
         """One version, finalized, of what several have; a later one goes before an earlier.
 
-        Nothing is sent. Its project is that of the first where none is said.
+        Nothing is sent, wherever `output_url` is. Its project is that of the first where none is
+        said.
         """
+        ignored(output_url=output_url)
         pairs = dataset_project_name_pairs or ()
         sources = [_id(each) for each in dataset_ids or ()]
         sources += [cls.get(dataset_project=p, dataset_name=n).id for p, n in pairs]

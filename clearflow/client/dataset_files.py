@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -101,8 +102,14 @@ class DatasetFiles:
         max_workers: int | None = None,
         **unused: Any,
     ) -> None:
-        """Send what was added. When it was interrupted, it goes on where it stopped."""
-        watched("sent", "dataset.upload", show=show_progress, id=self.id, by_task=current_task())
+        """Send what was added, with `max_workers` at once; after an interruption what is left.
+
+        There is one store, and parts are cut so that versions share them: `output_url`,
+        `compression` and `chunk_size` change nothing.
+        """
+        ignored(output_url=output_url, compression=compression, chunk_size=chunk_size)
+        asked: dict[str, Any] = {"workers": max_workers, "by_task": current_task()}
+        watched("sent", "dataset.upload", show=show_progress, id=self.id, **asked)
 
     def finalize(
         self,
@@ -132,9 +139,10 @@ class DatasetFiles:
         """The path of a read-only copy, made once on this machine and shared by its tasks.
 
         With `part` of `num_parts` a share of about the same size as the others; with `files` only
-        those: paths, folders, wildcards. Raises Refused for a draft.
+        those: paths, folders, wildcards. `max_workers` fetch at once. Raises Refused for a draft.
         """
         asked: dict[str, Any] = {"part": part, "parts": num_parts, "only": files and list(files)}
+        asked["workers"] = max_workers
         return _inside(watched("fetched", "dataset.local", id=self.id, **asked))
 
     def get_mutable_local_copy(
@@ -148,7 +156,7 @@ class DatasetFiles:
     ) -> str:
         """A copy in a folder of one's own. Raises Refused if that is not empty."""
         asked: dict[str, Any] = {"target": _absolute(target_folder), "overwrite": overwrite}
-        asked.update(part=part, parts=num_parts)
+        asked.update(part=part, parts=num_parts, workers=max_workers)
         return _inside(watched("fetched", "dataset.mutable", id=self.id, **asked))
 
     def list_files(
@@ -191,11 +199,19 @@ class DatasetFiles:
         )
 
     def verify_dataset_hash(
-        self, local_copy_path: Place | None = None, skip_hash: bool = False, verbose: bool = False
+        self,
+        local_copy_path: Place | None = None,
+        skip_hash: bool = False,
+        verbose: bool = False,
+        repair: bool = False,
     ) -> list[str]:
-        """The files that are not what they should be: in a folder here, or in the store."""
+        """The files that are not what they should be: in a folder here, or in the store.
+
+        With `repair` the store gets them again, from that folder or from this machine's copy; then
+        those are meant that it could not.
+        """
         folder = local_copy_path and _absolute(local_copy_path)
-        asked: dict[str, Any] = {"folder": folder, "sizes": skip_hash}
+        asked: dict[str, Any] = {"folder": folder, "sizes": skip_hash, "repair": repair}
         return list(watched("checked", "dataset.verify", id=self.id, **asked))
 
 
@@ -203,6 +219,17 @@ def current_task() -> str | None:
     """The id of the task that this program is."""
     task = Task.current_task()
     return task.id if task is not None else None
+
+
+_told: set[str] = set()
+
+
+def ignored(**given: Any) -> None:
+    """Say once of each option that is given that it changes nothing here."""
+    names = [name for name, value in given.items() if value is not None and name not in _told]
+    if names:
+        _told.update(names)
+        print(f"clearflow: {', '.join(names)} changes nothing here: see help()", file=sys.stderr)
 
 
 def listed(words: Words) -> list[str]:

@@ -24,7 +24,7 @@ _figures: dict[str, int] = {}
 def capture(wanted: bool | Mapping[str, bool]) -> None:
     """Take figures of matplotlib that are shown or saved (scikit-learn's among them), scalars of
     tensorboard's writers, what LightGBM and XGBoost evaluate in each round, and the models that
-    they, PyTorch and joblib (for scikit-learn) save into files.
+    they, PyTorch, Keras, CatBoost and joblib (for scikit-learn) save into files.
 
     A dictionary says it by name: `{"matplotlib": False}`. What is taken once stays taken.
     """
@@ -187,4 +187,9 @@ _KNOWN: tuple[tuple[str, str, Callable[[ModuleType], None]], ...] = (
     ("joblib", "joblib.numpy_pickle", checkpoints.patch_joblib),
     ("lightgbm", "lightgbm.basic", checkpoints.patch_lightgbm),
     ("xgboost", "xgboost.core", checkpoints.patch_xgboost),
+    ("catboost", "catboost.core", checkpoints.patch_catboost),
+    # Where the class has lain: in Keras 3, in 2.13 to 2.15, and before.
+    ("keras", "keras.src.models.model", checkpoints.patch_keras),
+    ("keras", "keras.src.engine.training", checkpoints.patch_keras),
+    ("keras", "keras.engine.training", checkpoints.patch_keras),
 )

@@ -241,7 +241,7 @@ class Model:
 
     @classmethod
     def remove(cls, model: Model | str, force: bool = False, **unused: Any) -> bool:
-        """Delete a model. Its weights stay in the store, where others may have them too.
+        """Delete a model, and its weights unless others have them too.
 
         Raises Refused for one that is published, unless forced.
         """

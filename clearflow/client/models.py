@@ -191,8 +191,9 @@ class OutputModel(Model):
             if not path.exists():
                 raise Usage(f"there is no file {path}")
             packed = packing.pack(path.name, path)
+            where = f"models/{self._title or 'model'}/{target_filename or packed.file}"
             said |= {"type": packed.type, "file": target_filename or packed.file}
-            said |= {"size": packed.size, "content": spooling.spooled(packed)}
+            said |= {"size": packed.size, "content": spooling.spooled(packed, self._maker, where)}
         said = {key: value for key, value in said.items() if value is not None}
         if self._id:
             self._say(said)

@@ -12,13 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from clearflow.client import door
 from clearflow.client.optimizers import RandomSearch, further, kind_of, objectives_of
 from clearflow.client.pipelines import local
 from clearflow.client.task import Task
-from clearflow.errors import ClearflowError, NotFound, Usage
+from clearflow.errors import ClearflowError, Usage
 from clearflow.words.parameters import plain
 from clearflow.words.spaces import dump
 
@@ -149,16 +150,11 @@ class HyperParameterOptimizer:
         queue = self._here.enter_context(local.agent(secrets.token_hex(4), "search", slots))
         self.settings["execution_queue"] = queue
         atexit.register(self._end_here)
-        end = time.monotonic() + _WAITS
-        while True:
-            try:
-                return self.start_remotely(queue, job_complete_callback)
-            except NotFound:
-                # The agent makes its queue in a moment.
-                if time.monotonic() > end:
-                    self._end_here()
-                    raise
-            time.sleep(0.2)
+        try:
+            return self.start_remotely(queue, job_complete_callback)
+        except ClearflowError:
+            self._end_here()
+            raise
 
     def _end_here(self) -> None:
         """Nothing of it goes on here when the program ends."""
@@ -253,12 +249,23 @@ class HyperParameterOptimizer:
         """Minutes since it was started here; -1 before that."""
         return -1.0 if self._started is None else (time.monotonic() - self._started) / 60
 
-    def set_time_limit(self, in_minutes: float | None = None) -> None:
-        """Minutes for all of it; to be said before the start."""
-        self._only_once()
+    def set_time_limit(
+        self, in_minutes: float | None = None, specific_time: datetime | None = None
+    ) -> None:
+        """When all of it ends: in so many minutes, or at a moment; with neither not by time.
+
+        Before the start the minutes count from the start, later from now. Raises Refused when it
+        is over.
+        """
+        if specific_time is not None:
+            in_minutes = (specific_time - datetime.now(specific_time.tzinfo)).total_seconds() / 60
+        if in_minutes is not None and in_minutes <= 0:
+            raise Usage("that moment has passed")
         self.settings.pop("optimization_time_limit", None)
         if in_minutes is not None:
             self.settings["optimization_time_limit"] = float(in_minutes)
+        if self._id is not None:
+            door.ask("search.limit", task=self._id, minutes=in_minutes)
 
     def get_time_limit(self) -> float | None:
         """Minutes for all of it."""

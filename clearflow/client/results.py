@@ -129,7 +129,8 @@ class Results(Values, ABC):
         of their own, all else is pickled. Another one of the same name takes its place. It is sent
         in the background, unless `wait_on_upload`.
 
-        More than 16 MB go to the store, before this returns. Raises Usage for what cannot be
+        More than 16 MB go to the store, and all of a task with an `output_uri` there, before this
+        returns. Raises Usage for what cannot be
         stored, Refused when there is no way to the store.
         """
         if serialization_function is not None:
@@ -140,8 +141,9 @@ class Results(Values, ABC):
         item = packed.item(name, metadata)
         if preview is not None:
             item["preview"] = str(preview)[:1000]
-        if packed.large:
-            item["spooled"] = spooling.spooled(packed)
+        if packed.large or isinstance(spooling.outputs.get(self.id), str):
+            where = f"artifacts/{name}/{packed.file}"
+            item["spooled"], item["content"] = spooling.spooled(packed, self.id, where), ""
         outbox.outbox(self.id, self.is_main_task()).item(**item)
         if delete_after_upload and packed.type in {"file", "archive"}:
             path = Path(artifact_object)

@@ -89,7 +89,7 @@ def _companion() -> Line:
     env["PYTHONPATH"] = os.pathsep.join(filter(None, (_PACKAGE_HOME, env.get("PYTHONPATH"))))
     with theirs:
         subprocess.Popen(
-            [sys.executable, "-m", "clearflow.supervisor.local", str(theirs.fileno())],
+            [sys.executable, "-m", "clearflow.supervisor.companion", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             env=env,
@@ -198,6 +198,24 @@ def _at_exit() -> None:
         end("failed", f"exit code {code}" if isinstance(code, int) else str(code)[:300])
     else:
         end("completed", "")
+
+
+def say_errors_plainly() -> None:
+    """An error of clearflow's that ends the program is a line and a hint, and no traceback."""
+    before = sys.excepthook
+    if getattr(before, "plain", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, ClearflowError):
+            before(kind, error, trace)
+            return
+        print(f"clearflow: error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"clearflow: hint: {error.hint}", file=sys.stderr)
+
+    hook.plain = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
 
 
 _before: Any = None

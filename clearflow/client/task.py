@@ -6,10 +6,19 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, ClassVar
 
-from clearflow.client import arguments, checkpoints, door, frameworks, functions, live, session
+from clearflow.client import (
+    arguments,
+    checkpoints,
+    door,
+    frameworks,
+    functions,
+    live,
+    outbox,
+    session,
+    spooling,
+)
 from clearflow.client.results import Results
 from clearflow.client.tasks import Tasks, status_word
 from clearflow.errors import ClearflowError, Usage
@@ -24,6 +33,8 @@ class Task(Tasks, Results):
     """
 
     _current: ClassVar[Task | None] = None
+    _closed: ClassVar[bool] = False
+    _asked_name: ClassVar[str | None] = None
     _lock: ClassVar[Any] = threading.RLock()
 
     def __repr__(self) -> str:
@@ -48,6 +59,9 @@ class Task(Tasks, Results):
         auto_connect_arg_parser: bool = True,
         auto_connect_frameworks: bool | Mapping[str, bool] = True,
         auto_connect_streams: bool = True,
+        output_uri: str | os.PathLike[str] | bool | None = None,
+        reuse_last_task_id: str | bool | None = True,
+        continue_last_task: str | bool | int | None = False,
         **unused: Any,
     ) -> Task:
         """Make this program a task; in one that an agent runs, the task it runs as.
@@ -63,28 +77,43 @@ class Task(Tasks, Results):
             tags: to find it by.
             auto_connect_arg_parser: whether what argparse, click and typer parse are parameters.
             auto_connect_frameworks: whether figures of matplotlib that are shown or saved, scalars
-                of tensorboard, and models that PyTorch, scikit-learn (joblib), LightGBM and XGBoost
-                save, are results; a dictionary says it for each by name.
+                of tensorboard, and models that PyTorch, Keras, scikit-learn (joblib), LightGBM,
+                XGBoost and CatBoost save, are results; a dictionary says it for each by name.
             auto_connect_streams: whether what it prints here is kept.
+            output_uri: where its models and artifacts are kept: an address such as
+                `s3://bucket/folder` or a folder; True or None for the store. With False, models
+                that libraries save stay where they are, and only their path is noted.
+            reuse_last_task_id: a task is never overwritten: False is what always happens.
+            continue_last_task: False is what always happens. For either, the id of a task has no
+                effect, which is said; begin with that task's models and artifacts instead.
 
         Further arguments that ClearML knows have no effect; which ones is said.
 
         Raises Unreachable without a server, Usage when there is a task of other names.
         """
-        _say_errors_plainly()
+        session.say_errors_plainly()
+        output = spooling.output_of(output_uri)
         with cls._lock:
             if cls._current is not None:
                 return cls._again(project_name, task_name)
+            if isinstance(reuse_last_task_id, str):
+                unused["reuse_last_task_id"] = reuse_last_task_id
+            if continue_last_task:
+                unused["continue_last_task"] = continue_last_task
             if unused:
                 print(f"clearflow: no effect here: {', '.join(sorted(unused))}", file=sys.stderr)
             if door.inside():
                 task = cls._attach()
+                cls._asked_again(task, task_name)
             elif _is_child() and _parent():
                 task = cls(_parent())
             else:
                 named = [tags] if isinstance(tags, str) else list(tags or ())
                 seen = session.begin(project_name, task_name, named, auto_connect_streams)
                 task = cls._of(seen)
+                if output is not None:
+                    door.ask("output", task=task.id, uri=output)
+                    spooling.outputs[task.id] = output
                 if task_type is not None:
                     task.set_user_properties(type=str(task_type))
             cls._current = task
@@ -108,14 +137,28 @@ class Task(Tasks, Results):
         return task
 
     @classmethod
+    def _asked_again(cls, task: Task, name: str | None) -> None:
+        """There a program is one task, from its first line to its last, whatever it closes."""
+        before, cls._asked_name = cls._asked_name, name
+        if cls._closed and name not in {None, before}:
+            print(
+                f"clearflow: this program runs as the task {task.name!r}:"
+                f" what it begins as {name!r} is reported there too",
+                file=sys.stderr,
+            )
+        cls._closed = False
+
+    @classmethod
     def _attach(cls) -> Task:
-        return cls._of(door.ask("me"))
+        seen = door.ask("me")
+        spooling.outputs[seen["id"]] = seen.get("output")
+        return cls._of(seen)
 
     @classmethod
     def current_task(cls) -> Task | None:
         """The task that this program is; None when it is none."""
         with cls._lock:
-            if cls._current is None and door.inside():
+            if cls._current is None and door.inside() and not cls._closed:
                 cls._current = cls._attach()
             return cls._current
 
@@ -188,14 +231,22 @@ class Task(Tasks, Results):
         return type(self)._of(door.ask("function", task=self.id, **asked))
 
     def close(self) -> None:
-        """End the task of this program as completed; the program goes on, and may begin another."""
+        """End the task of this program as completed; the program goes on, and may begin another.
+
+        There it ends with its program: what it has reported is sent, and `init` goes on with it.
+        """
         # Threads of these two ask which task this program is.
         live.settle(self.id)
         checkpoints.settle()
         with type(self)._lock:
-            if self.is_main_task() and not door.inside():
+            if not self.is_main_task():
+                return
+            if door.inside():
+                outbox.flush()
+                type(self)._closed = True
+            else:
                 session.end("completed", "")
-                type(self)._current = None
+            type(self)._current = None
 
     # -- its life -----------------------------------------------------------------------------
 
@@ -282,24 +333,6 @@ class Task(Tasks, Results):
         if door.inside():
             door.ask("grace", seconds=min(float(callback_execution_timeout), 300.0))
         session.on_interrupt(callback_function)
-
-
-def _say_errors_plainly() -> None:
-    """An error of clearflow's that ends the program is a line and a hint, and no traceback."""
-    before = sys.excepthook
-    if getattr(before, "plain", False):
-        return
-
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not isinstance(error, ClearflowError):
-            before(kind, error, trace)
-            return
-        print(f"clearflow: error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"clearflow: hint: {error.hint}", file=sys.stderr)
-
-    hook.plain = True  # type: ignore[attr-defined]
-    sys.excepthook = hook
 
 
 def _is_child() -> bool:

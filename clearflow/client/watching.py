@@ -47,6 +47,26 @@ def _draw(what: str, name: str, over: threading.Event) -> None:
         print("\r\x1b[K", end="", file=sys.stderr)
 
 
+class Bar:
+    """A bar for what this program moves itself; on a terminal, and once it takes its time."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._begun = what, time.monotonic()
+        self._drawn = 0.0
+
+    def show(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        slow = now - self._begun > _FIRST and now - self._drawn > _EVERY
+        if slow and sys.stderr.isatty():
+            shown = line(self._what, done, total, now - self._begun)
+            print(f"\r{shown}", end="", file=sys.stderr)
+            self._drawn = now
+
+    def close(self) -> None:
+        if self._drawn:
+            print("\r\x1b[K", end="", file=sys.stderr)
+
+
 def line(what: str, done: int, total: int, seconds: float) -> str:
     """Such as `[#####.....] 1.2 of 2.0 GB sent, 310 MB/s`."""
     filled = int(_WIDTH * min(done / max(total, 1), 1))

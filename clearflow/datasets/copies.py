@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from clearflow import links
-from clearflow.datasets import fetching, sending
+from clearflow.datasets import cache, fetching, mending, sending
 from clearflow.datasets.progress import Progress
 from clearflow.datasets.scan import Source
 from clearflow.datasets.shelf import Shelf, finalized
 from clearflow.errors import Refused, ServerError, Usage
-from clearflow.settings import settings
 from clearflow.words import manifest
 from clearflow.words.entries import Entry
 from clearflow.words.manifest import Files
-
-_PARTIAL = ".partial"
 
 
 async def local(
@@ -40,17 +35,17 @@ async def local(
     """
     entry = await shelf.get(id)
     finalized(entry)
-    folder = _cache() / _name(entry, part, parts, only)
-    if folder.exists():
-        return str(folder)
-    async with _locked(folder):
-        if not folder.exists():
+    folder = cache.top() / _name(entry, part, parts, only)
+    async with cache.made(folder) as there:
+        if not there:
             files = await _share(shelf, entry, part, parts, only)
             progress.expect(sum(each.size for each in files.values()))
             here = await _here(shelf, entry)
-            partial = folder.with_name(folder.name + _PARTIAL)
+            partial = folder.with_name(folder.name + cache.PARTIAL)
             await _fetch(shelf, files, partial, progress, here=here)
             os.rename(partial, folder)
+    if not there:
+        await asyncio.to_thread(cache.tidy)
     return str(folder)
 
 
@@ -71,7 +66,7 @@ async def mutable(
     await asyncio.to_thread(_make_room, folder, overwrite)
     files = await _share(shelf, entry, part, parts, None)
     progress.expect(sum(each.size for each in files.values()))
-    cached = _cache() / _name(entry, None, None, None)
+    cached = cache.top() / _name(entry, None, None, None)
     if cached.exists():
         await asyncio.to_thread(fetching.copied, cached, folder, files)
     else:
@@ -120,7 +115,7 @@ async def _here(shelf: Shelf, entry: Entry) -> dict[str, Path]:
     graph = await shelf.graph(entry)
     known = {each.id: each for each in others}
     for id in {*known, *graph} - {entry.id}:
-        folder = _cache() / id
+        folder = cache.top() / id
         if folder.exists():
             other = known.get(id) or await (await shelf.registry()).get(id)
             files = [f for f in (await shelf.content(other)).values() if not f.link]
@@ -150,17 +145,30 @@ async def _fetch(
 
 
 async def verify(
-    shelf: Shelf, id: str, progress: Progress, folder: str | None = None, sizes: bool = False
+    shelf: Shelf,
+    id: str,
+    progress: Progress,
+    folder: str | None = None,
+    *,
+    sizes: bool = False,
+    repair: bool = False,
 ) -> dict[str, str]:
     """The files that are not what they should be, and why: in the store, or in a folder here.
 
-    With `sizes` only these are compared.
+    With `sizes` only these are compared. With `repair` what is wrong in the store is put there
+    again from the folder, or from the copy that this machine has.
     """
     entry = await shelf.get(id)
     files = await shelf.content(entry)
     progress.expect(sum(each.size for each in files.values() if not each.link))
-    if folder is None:
-        return await fetching.broken(await shelf.store(), files, progress)
+    if folder is None or repair:
+        store = await shelf.store()
+        bad = await fetching.broken(store, files, progress)
+        if not repair:
+            return bad
+        source = Path(folder) if folder else cache.top() / entry.id
+        mended = await mending.mend(store, files, bad, source)
+        return {path: why for path, why in bad.items() if path not in mended}
     wrong: dict[str, str] = {}
     sources = []
     for file in files.values():
@@ -171,34 +179,7 @@ async def verify(
             wrong[file.path] = "another size"
         elif not sizes and not file.link:
             sources.append(Source(file.path, str(place), file.size, 0))
-    for found in await sending.hashes(await shelf.store(), sources, progress):
+    for found in await sending.hashes(await shelf.store(), sources, progress, files):
         if found.hash != files[found.path].hash:
             wrong[found.path] = "corrupted"
     return dict(sorted(wrong.items()))
-
-
-def forget(id: str) -> None:
-    """Delete what this machine has of a dataset."""
-    for each in _cache().glob(f"{id}*"):
-        if each.is_dir():
-            shutil.rmtree(each, ignore_errors=True)
-        else:
-            each.unlink(missing_ok=True)
-
-
-def _cache() -> Path:
-    return settings().home_path / "datasets"
-
-
-@contextlib.asynccontextmanager
-async def _locked(folder: Path) -> AsyncIterator[None]:
-    """One at a time on this machine makes a copy; the others wait for it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(folder.name + ".lock").open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(0.2)
-        yield

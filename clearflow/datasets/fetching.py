@@ -6,7 +6,6 @@ What lies at the target already, because an earlier attempt was interrupted, is 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 from clearflow.datasets.progress import Progress, Rooms
 from clearflow.errors import ClearflowError, NotFound, Refused, ServerError
 from clearflow.store import Content, Store
+from clearflow.store.hashing import goes_by, sha256
 from clearflow.words.manifest import PACK, File, Files, part_size
 
 _GAP = 1 << 16
@@ -121,10 +121,10 @@ class _Fetching:
             files = tuple(f for f in files if not self._there(f))
         if files:
             content = self._store.load(stretch.object, stretch.start, stretch.end)
+            start = stretch.start
             for file in files:
-                begin = file.offset - stretch.start
-                piece = content[begin : begin + file.size]
-                if hashlib.sha256(piece).hexdigest() != file.hash:
+                piece = content[file.offset - start : file.offset - start + file.size]
+                if sha256(piece) != file.hash:
                     raise _wrong(self._store, file)
                 self._write(file, piece)
         self._progress.done(sum(file.size for file in stretch.files))
@@ -134,7 +134,7 @@ class _Fetching:
             content = Path(self._top, file.path).read_bytes()
         except OSError:
             return False
-        if hashlib.sha256(content).hexdigest() == file.hash:
+        if sha256(content) == file.hash:
             return True
         os.unlink(f"{self._top}/{file.path}")
         return False
@@ -164,7 +164,7 @@ class _Fetching:
             if not (self._begun and _holds(handle, part)):
                 room = self._rooms.of(part.size)
                 content = self._store.load(part.object, room=room)
-                if len(content) != part.size or _sha(content) != part.object:
+                if len(content) != part.size or not goes_by(content, part.object):
                     raise _wrong(self._store, part.file)
                 with self._turn:
                     _put(handle, content, part.start)
@@ -227,13 +227,13 @@ async def broken(store: Store, files: Files, progress: Progress) -> dict[str, st
             found.update((file.path, error.message) for file in files)
             return
         if isinstance(item, _Part):
-            if _sha(content) != item.object:
+            if not goes_by(content, item.object):
                 found[item.file.path] = "corrupted"
             progress.done(item.size)
             return
         for file in files:
             begin = file.offset - item.start
-            if _sha(content[begin : begin + file.size]) != file.hash:
+            if sha256(content[begin : begin + file.size]) != file.hash:
                 found[file.path] = "corrupted"
             progress.done(file.size)
 
@@ -312,7 +312,7 @@ def _linked(source: Path, target: Path, file: File) -> bool:
 
 def _holds(handle: int, part: _Part) -> bool:
     content = os.pread(handle, part.size, part.start)
-    return len(content) == part.size and _sha(content) == part.object
+    return len(content) == part.size and goes_by(content, part.object)
 
 
 def _put(handle: int, content: Content, start: int) -> None:
@@ -320,10 +320,6 @@ def _put(handle: int, content: Content, start: int) -> None:
     while written < len(content):
         piece = content[written : written + _SLICE]
         written += os.pwrite(handle, piece, start + written)
-
-
-def _sha(content: Content) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _wrong(store: Store, file: File) -> ServerError:

@@ -91,7 +91,7 @@ async def sync(shelf: Shelf, id: str, folder: str, inner: str, progress: Progres
     there = {p: f for p, f in current.items() if not inner or manifest.matches(p, inner)}
     doubtful = [s for s in here if s.path in there and there[s.path].size == s.size]
     progress.expect(sum(each.size for each in doubtful))
-    hashed = {f.path: f for f in await sending.hashes(store, doubtful, progress)}
+    hashed = {f.path: f for f in await sending.hashes(store, doubtful, progress, there)}
     added = [s for s in here if s.path not in there]
     modified = [
         s
@@ -143,14 +143,14 @@ async def upload(shelf: Shelf, id: str, progress: Progress) -> dict[str, Any]:
     files = {file.path: file for file in sent.files} | draft.links
     changed = {p: f for p, f in files.items() if p not in current or not _alike(f, current[p])}
     made = Manifest(changed, frozenset(draft.removed & current.keys()))
-    digest = await store.put_bytes(await asyncio.to_thread(made.dump))
+    digest = await shelf.keep(made)
     # In the order of time, and no two of a name: others may upload to it at this moment.
     key = f"{UPLOAD}{shelf.api.clock.now().isoformat()} {secrets.token_hex(4)}"
     about = {key: {"manifest": digest}}
-    after = await (await shelf.registry()).change(entry.id, entries.NOTED, about=about)
+    after = await (await shelf.registry()).change(entry.id, entries.NOTED, about=about, shown=False)
     if after.status != entries.CREATED and digest not in after.about["uploads"]:
         raise Conflict(f"the dataset {entry.title} was finalized meanwhile, without these files")
-    await drafts.change(entry.id, lambda now: _sent(now, draft))
+    await asyncio.to_thread(drafts.sent, entry.id, draft)
     return {
         "files": len(sources),
         "bytes": sum(each.size for each in sources),
@@ -164,13 +164,6 @@ async def _last(shelf: Shelf, entry: Entry) -> Files:
     others = await (await shelf.registry()).named(entry.project, entry.name)
     done = [e for e in others if e.status != entries.CREATED and e.id != entry.id]
     return await shelf.content(done[0]) if done else {}
-
-
-def _sent(draft: Draft, before: Draft) -> None:
-    """Take out of the draft what was sent, and leave what somebody has added meanwhile."""
-    draft.added = {p: s for p, s in draft.added.items() if before.added.get(p) != s}
-    draft.links = {p: f for p, f in draft.links.items() if before.links.get(p) != f}
-    draft.removed -= before.removed
 
 
 # -- for good --------------------------------------------------------------------------------------
@@ -193,9 +186,9 @@ async def _close(shelf: Shelf, entry: Entry, files: Files, inherited: Files) -> 
     store, registry = await shelf.store(), await shelf.registry()
     made = manifest.between(inherited, files)
     depth = 1 + max(
-        [int((await registry.get(p)).about.get("depth", 0)) for p in entry.parents], default=0
+        [int((await registry.get(p)).about.get("depth", 0)) for p in entry.parents], default=-1
     )
-    if not entry.parents or depth > _DEEPEST or 2 * len(made.files) > len(files):
+    if entry.parents and (depth > _DEEPEST or 2 * len(made.files) > len(files)):
         made, depth = Manifest(dict(files), whole=True), 0
     # Somebody may have deleted a dataset that had them too.
     gone = made.objects() - await store.has(made.objects())
@@ -206,7 +199,7 @@ async def _close(shelf: Shelf, entry: Entry, files: Files, inherited: Files) -> 
         )
     became = manifest.difference(inherited, files)
     about = {
-        "manifest": await store.put_bytes(await asyncio.to_thread(made.dump)),
+        "manifest": await shelf.keep(made),
         "depth": depth,
         "uploads": uploads(entry),
         "files": len(files),
@@ -246,7 +239,7 @@ async def pending(shelf: Shelf, entry: Entry, *, hashed: bool) -> dict[str, File
     draft = drafts.read(entry.id)
     sources = list(draft.added.values())
     if hashed:
-        found = await sending.hashes(await shelf.store(), sources, Progress())
+        found = await sending.hashes(await shelf.store(), sources, Progress(), files)
     else:
         found = [File(s.path, s.size, "", executable=s.executable) for s in sources]
     kept = {p: f for p, f in files.items() if p not in draft.removed}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -47,8 +48,9 @@ def scan(
         start = base or top
         entries = _walk(top, recursive)
     found = []
+    cut = len(start.rstrip("/")) + 1
     for file, about in entries:
-        name = os.path.relpath(file, start) if base else file[len(start.rstrip("/")) + 1 :]
+        name = os.path.relpath(file, start) if base else file[cut:]
         if name.startswith(".." + os.sep):
             raise Usage(f"{file} is not below {start}")
         path = Path(name).as_posix() if os.sep != "/" else name
@@ -80,5 +82,5 @@ def _walk(top: str, recursive: bool) -> Iterator[tuple[str, os.stat_result]]:
                     if entry.is_symlink():
                         raise Usage(f"{entry.path} is a link to nothing") from None
                     continue  # it was deleted just now
-                if entry.is_file():
+                if stat.S_ISREG(about.st_mode):
                     yield entry.path, about

@@ -7,17 +7,17 @@ it stopped.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from clearflow.datasets.progress import Progress, Rooms
 from clearflow.datasets.scan import Source
 from clearflow.errors import Refused
 from clearflow.store import Content, Store
+from clearflow.store.hashing import WAYS, name_of, sha256
 from clearflow.words.manifest import EMPTY, PACK, SMALL, File, Files, part_size, whole_hash
 
 
@@ -64,20 +64,35 @@ async def send(store: Store, sources: Sequence[Source], known: Known, progress: 
     return Sent(files, sending.bytes, sending.objects)
 
 
-async def hashes(store: Store, sources: Sequence[Source], progress: Progress) -> list[File]:
-    """What files would be in a dataset, without their places; nothing is sent."""
+async def hashes(
+    store: Store, sources: Sequence[Source], progress: Progress, like: Files | None = None
+) -> list[File]:
+    """What files would be in a dataset, without their places; nothing is sent.
+
+    Those that are `like` known ones go by the same hash as these.
+    """
 
     def act(source: Source) -> File:
-        step = SMALL if source.size <= SMALL else part_size(source.size)
-        made = []
-        with open(source.file, "rb") as file:
-            while content := file.read(step):
-                made.append(hashlib.sha256(content).hexdigest())
-                progress.done(len(content))
-        hash = whole_hash(made) if made else EMPTY
+        known = (like or {}).get(source.path)
+        found: list[str] = []
+        for way in WAYS if source.size > SMALL else (sha256,):
+            found.append(_hashed(source, way))
+            if known is None or found[-1] == known.hash:
+                break
+        progress.done(source.size)
+        hash = known.hash if known is not None and known.hash in found else found[0]
         return File(source.path, source.size, hash, executable=source.executable)
 
     return await store.each(list(sources), act)
+
+
+def _hashed(source: Source, way: Callable[[Content], str]) -> str:
+    step = SMALL if source.size <= SMALL else part_size(source.size)
+    made = []
+    with open(source.file, "rb") as file:
+        while content := file.read(step):
+            made.append(way(content))
+    return whole_hash(made) if made else EMPTY
 
 
 class _Sending:
@@ -88,11 +103,12 @@ class _Sending:
         self.bytes = self.objects = 0
         self._lock, self._rooms = threading.Lock(), Rooms()
         self._small: list[File] = []
+        self._seen: dict[str, bool] = {}
         self._parts: dict[tuple[str, int], str] = {}
-        # Small contents that are in some pack of this upload, and files that have the same.
-        self._claimed: set[str] = set()
+        # Which of the files of a small content is packed, where that is, and the others.
+        self._claimed: dict[str, Source] = {}
         self._packed: dict[str, File] = {}
-        self._twins: list[File] = []
+        self._twins: list[tuple[Source, int, str]] = []
 
     def work(self, item: Any) -> None:
         if isinstance(item, tuple):
@@ -102,35 +118,29 @@ class _Sending:
 
     def _slice(self, sources: Sequence[Source]) -> None:
         """Small files, read and put into one pack."""
-        pack = bytearray()
-        new: list[File] = []
+        room, end = self._rooms.of(2 * PACK), 0
+        new: list[tuple[Source, int, str, int]] = []
+        known, claimed = self._known.small, self._claimed
         for source in sources:
-            content = _read(source.file, source.size)
-            hash = hashlib.sha256(content).hexdigest()
-            file = File(source.path, len(content), hash, (), len(pack), source.executable)
-            if not content:
-                self._small.append(replace(file, offset=0))
-            elif hash in self._known.small:
-                there = self._known.small[hash]
-                self._small.append(replace(file, objects=there.objects, offset=there.offset))
-            elif not self._claim(hash):
-                self._twins.append(file)
+            size = _read(source, room[end:])
+            hash = sha256(room[end : end + size])
+            if hash in known and self._there(*known[hash].objects):
+                self._small.append(_placed(source, size, hash, known[hash]))
+            elif not size:
+                self._small.append(File(source.path, 0, EMPTY, executable=source.executable))
+            elif claimed.setdefault(hash, source) is not source:
+                self._twins.append((source, size, hash))
             else:
-                new.append(file)
-                pack += content
-            self._progress.done(source.size)
-        if pack:
-            digest = self._save(bytes(pack))
-            placed = [replace(file, objects=(digest,)) for file in new]
-            self._small += placed
-            self._packed.update((file.hash, file) for file in placed)
-
-    def _claim(self, hash: str) -> bool:
-        with self._lock:
-            if hash in self._claimed:
-                return False
-            self._claimed.add(hash)
-            return True
+                new.append((source, size, hash, end))
+                end += size
+        if new:
+            pack = room[:end]
+            objects = (self._save(pack, name_of(pack)),)
+            for source, size, hash, offset in new:
+                file = File(source.path, size, hash, objects, offset, source.executable)
+                self._packed[hash] = file
+                self._small.append(file)
+        self._progress.done(sum(source.size for source in sources))
 
     def _part(self, source: Source, start: int) -> None:
         size = min(part_size(source.size), source.size - start)
@@ -139,11 +149,18 @@ class _Sending:
             content = _read_all(handle, self._rooms.of(size), start)
         finally:
             os.close(handle)
-        digest = hashlib.sha256(content).hexdigest()
-        if digest not in self._known.objects:
+        digest = name_of(content)
+        if digest not in self._known.objects or not self._there(digest):
             self._save(content, digest)
         self._parts[source.path, start] = digest
         self._progress.done(len(content))
+
+    def _there(self, *objects: str) -> bool:
+        """Whether what another version has is in the store still."""
+        for each in objects:
+            if each not in self._seen:
+                self._seen[each] = self._store.holds(each)
+        return all(self._seen[each] for each in objects)
 
     def _save(self, content: Content, digest: str | None = None) -> str:
         digest, sent = self._store.save(content, digest)
@@ -154,11 +171,7 @@ class _Sending:
         return digest
 
     def small(self) -> list[File]:
-        twins = [
-            replace(file, objects=self._packed[file.hash].objects, offset=there.offset)
-            for file in self._twins
-            for there in [self._packed[file.hash]]
-        ]
+        twins = [_placed(*twin, self._packed[twin[2]]) for twin in self._twins]
         return self._small + twins
 
     def large(self, sources: Iterable[Source]) -> list[File]:
@@ -175,6 +188,11 @@ class _Sending:
         return found
 
 
+def _placed(source: Source, size: int, hash: str, there: File) -> File:
+    """A small file whose content lies where another's does."""
+    return File(source.path, size, hash, there.objects, there.offset, source.executable)
+
+
 def _slices(sources: Sequence[Source]) -> list[list[Source]]:
     """Neighbours that make a pack together; the same for the same files, whoever works."""
     found: list[list[Source]] = []
@@ -188,22 +206,23 @@ def _slices(sources: Sequence[Source]) -> list[list[Source]]:
     return found
 
 
-def _read(file: str, size: int) -> bytes:
-    """All of a small file, whatever its size is by now."""
-    handle = os.open(file, os.O_RDONLY)
+def _read(source: Source, room: memoryview) -> int:
+    """All of a small file, whatever its size is by now; how many bytes.
+
+    Raises Refused for one that is no small file any more.
+    """
+    size = source.size
+    handle = os.open(source.file, os.O_RDONLY)
     try:
-        content = os.read(handle, size + 1)
-        if len(content) == size:
-            return content
-        rest = b""
-        while more := os.read(handle, SMALL):
-            rest += more
-        content += rest
+        done = os.readv(handle, [room[: size + 1]])
+        if done != size:
+            while done <= SMALL and (more := os.readv(handle, [room[done : SMALL + 1]])):
+                done += more
     finally:
         os.close(handle)
-    if len(content) > SMALL:
-        raise Refused(f"{file} changes while it is stored")
-    return content
+    if done > SMALL or len(room) <= SMALL:
+        raise Refused(f"{source.file} changes while it is stored")
+    return done
 
 
 def _read_all(handle: int, room: memoryview, start: int) -> memoryview:

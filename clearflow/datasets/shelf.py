@@ -72,8 +72,10 @@ class Wanted:
 class Shelf:
     """The datasets of the store, for one person and the task that asks, if it is one."""
 
-    def __init__(self, api: Api, by: str, task: str | None = None) -> None:
-        self.api, self.by, self.task = api, by, task
+    def __init__(
+        self, api: Api, by: str, task: str | None = None, workers: int | None = None
+    ) -> None:
+        self.api, self.by, self.task, self._workers = api, by, task, workers
         self._registry: Registry | None = None
         self._contents: dict[str, dict[str, File]] = {}
         self._manifests: dict[str, Manifest] = {}
@@ -82,6 +84,7 @@ class Shelf:
         """Raises Refused, in one line, where the store is not reached."""
         if self._registry is None:
             store = await stores.opened(self.api)
+            store.width = self._workers or store.width
             self._registry = Registry(self.api, store, DATASET, by=self.by, task=self.task)
         return self._registry
 
@@ -155,6 +158,15 @@ class Shelf:
             # Of a million files it takes seconds, in which others want an answer too.
             self._manifests[digest] = await asyncio.to_thread(Manifest.parse, content)
         return self._manifests[digest]
+
+    async def keep(self, manifest: Manifest) -> str:
+        """Have a manifest in the store; its hash."""
+        known = next((digest for digest, each in self._manifests.items() if each == manifest), None)
+        if known is not None:
+            return known
+        digest = await (await self.store()).put_bytes(await asyncio.to_thread(manifest.dump))
+        self._manifests[digest] = manifest
+        return digest
 
     async def content(self, entry: Entry) -> dict[str, File]:
         """The files of a dataset by path; of a draft those that are uploaded."""

@@ -10,7 +10,6 @@ import sysconfig
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import requires, version
 from typing import Any
 
 from clearflow.errors import Usage
@@ -133,6 +132,9 @@ def _of_prefect(named: set[str]) -> list[str]:
 @cache
 def _agents_bounds() -> list[tuple[str, str]]:
     """This agent's version of Prefect, and clearflow's own bounds for what breaks it."""
+    # Reading what is installed costs more than all else here, and few recipes have Prefect in them.
+    from importlib.metadata import requires, version
+
     own = [(_name(line), line) for line in requires("clearflow") or ()]
     return [
         ("prefect", f"prefect=={version('prefect')}"),

@@ -10,17 +10,15 @@ import random
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from clearflow._prefect import runs
 from clearflow._prefect.http import Api
 from clearflow.errors import Usage
 from clearflow.words import lifecycle, order
-from clearflow.words.models import SCHEDULED, Run
+from clearflow.words.models import Run
 
 # There is room without end in front of a line, and chance needs some.
 _IN_FRONT = timedelta(milliseconds=100)
-_WAITING = {"state": {"type": {"any_": [SCHEDULED]}}}
 
 
 class Spot(enum.StrEnum):
@@ -82,7 +80,7 @@ async def waiting(
 
     `after` and `before` are places, and include the tasks that stand there.
     """
-    where = _between(after, before)
+    where = runs.placed(after, before)
     found = runs.find(api, where, queue_id=queue_id, sort=runs.BY_PLACE, limit=limit, offset=offset)
     async for run in found:
         if not lifecycle.is_waiting(run):
@@ -93,15 +91,6 @@ async def waiting(
             return
 
 
-def _between(after: datetime | None, before: datetime | None) -> dict[str, Any]:
-    bounds = {
-        key: moment.isoformat()
-        for key, moment in (("after_", after), ("before_", before))
-        if moment is not None
-    }
-    return {**_WAITING, "next_scheduled_start_time": bounds} if bounds else _WAITING
-
-
 def soon(api: Api) -> datetime:
     """A moment before which all who are due stand; the server's clock is known to a second."""
     return api.clock.now() + timedelta(seconds=2)
@@ -109,12 +98,12 @@ def soon(api: Api) -> datetime:
 
 async def count(api: Api, queue_id: str) -> int:
     """How many runs of the queue are scheduled, due or not."""
-    return await runs.count(api, _WAITING, queue_id=queue_id)
+    return await runs.count(api, runs.placed(), queue_id=queue_id)
 
 
 async def standing_before(api: Api, queue_id: str, place: datetime) -> int:
     """How many runs of the queue are scheduled for this place or before it."""
-    return await runs.count(api, _between(None, place), queue_id=queue_id)
+    return await runs.count(api, runs.placed(before=place), queue_id=queue_id)
 
 
 async def ahead(

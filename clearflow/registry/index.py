@@ -73,10 +73,11 @@ def _number(kind: str, project: str, name: str, version: str) -> str:
 # -- cards -----------------------------------------------------------------------------------------
 
 
-async def show(api: Api, entry: Entry) -> None:
-    """Have the card of an entry say what it is now."""
+async def show(api: Api, entry: Entry, *, new: bool = False) -> None:
+    """Have the card of an entry say what it is now; a `new` one has no card."""
     title = f"The {entry.kind} {entry.title}"
-    await cards.put(api, _key(entry), entry.id, entry.seen(), _text(api, entry), title)
+    card = cards.Card(_key(entry), entry.id, entry.seen(), _text(api, entry), title)
+    await cards.put(api, card, new=new)
 
 
 async def hide(api: Api, entry: Entry) -> None:

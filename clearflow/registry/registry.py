@@ -6,6 +6,7 @@ registry/KIND-ids/ID        where an entry is
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import socket
@@ -56,11 +57,11 @@ class Registry:
         found = self._folded(await self.store.records(top))
         return entries.latest_first(e for e in found if deleted or not e.deleted)
 
-    async def all(self) -> list[Entry]:
+    async def all(self, *, deleted: bool = False) -> list[Entry]:
         """Every entry in the store: reads all of it."""
         found = await self.store.records(f"registry/{self.kind}")
         inner = {name.partition("/")[2]: content for name, content in found.items()}
-        return [each for each in self._folded(inner) if not each.deleted]
+        return [each for each in self._folded(inner) if deleted or not each.deleted]
 
     def _folded(self, found: Mapping[str, bytes]) -> list[Entry]:
         """Entries of records by names such as ID/RECORD."""
@@ -125,8 +126,8 @@ class Registry:
         await self.store.write_record(f"registry/{self.kind}-ids/{id}", place.encode())
         await self.store.write_record(f"registry/{self.kind}/{place}/{id}/{_FIRST}", record.dump())
         entry = await self.get(id)
-        await self._tell(entry, entries.CREATED, entry.tags)
-        await self.show(id)
+        told = self._tell(entry, entries.CREATED, entry.tags)
+        await asyncio.gather(told, self.show(id, new=True))
         return entry
 
     async def _take(self, project: str, name: str, version: str | None, id: str) -> str:
@@ -154,8 +155,11 @@ class Registry:
         *,
         tags: Iterable[str] = (),
         about: Mapping[str, Any] | None = None,
+        shown: bool = True,
     ) -> Entry:
         """Something happens to an entry; the entry after it. What changes nothing is not told.
+
+        What is not `shown` is on its card only after the next change.
 
         Raises NotFound, also for an entry that was deleted, and Conflict when somebody else has
         finalized it at the same moment.
@@ -181,9 +185,8 @@ class Registry:
         except Conflict:
             raise Conflict(f"the {self.kind} {before.title} was {what} already") from None
         entry = await self.get(id)
-        if what in entries.TOLD:
-            await self._tell(entry, what, changed)
-        await self.show(id)
+        told = [self._tell(entry, what, changed)] if what in entries.TOLD else []
+        await asyncio.gather(*told, *([self.show(id)] if shown else []))
         return entry
 
     async def _tell(self, entry: Entry, what: str, changed: Iterable[str]) -> None:
@@ -216,7 +219,7 @@ class Registry:
 
     # -- the index -----------------------------------------------------------------------------
 
-    async def show(self, id: str) -> None:
+    async def show(self, id: str, *, new: bool = False) -> None:
         """Have Prefect show an entry as it is, whoever else changes it meanwhile."""
         while True:
             entry, records = await self._read(id)
@@ -224,7 +227,8 @@ class Registry:
                 await index.hide(self._api, entry)
                 await index.give_back(self._api, entry)
             else:
-                await index.show(self._api, entry)
+                await index.show(self._api, entry, new=new)
+            new = False
             # Somebody's card may have been overwritten by this one, which did not know the change.
             if len(await self.records(id)) == len(records):
                 return

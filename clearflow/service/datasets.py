@@ -50,8 +50,8 @@ class Datasets:
             "dataset.progress": self._progress,
         }
 
-    def _shelf(self, task: str | None = None) -> Shelf:
-        return Shelf(self._api, self._by, task)
+    def _shelf(self, task: str | None = None, workers: int | None = None) -> Shelf:
+        return Shelf(self._api, self._by, task, workers)
 
     # -- being there ---------------------------------------------------------------------------
 
@@ -156,10 +156,14 @@ class Datasets:
             return asdict(await making.sync(self._shelf(), id, folder, inner.strip("/"), seen))
 
     async def _upload(
-        self, id: str, watch: str | None = None, by_task: str | None = None
+        self,
+        id: str,
+        workers: int | None = None,
+        watch: str | None = None,
+        by_task: str | None = None,
     ) -> dict[str, Any]:
         with progress.watched(watch) as seen:
-            return await making.upload(self._shelf(by_task), id, seen)
+            return await making.upload(self._shelf(by_task, workers), id, seen)
 
     async def _finalize(
         self,
@@ -190,10 +194,11 @@ class Datasets:
         part: int | None = None,
         parts: int | None = None,
         only: Sequence[str] | None = None,
+        workers: int | None = None,
         watch: str | None = None,
     ) -> str:
         with progress.watched(watch) as seen:
-            shelf = self._shelf()
+            shelf = self._shelf(workers=workers)
             return await copies.local(shelf, id, seen, part=part, parts=parts, only=only)
 
     async def _mutable(
@@ -203,18 +208,25 @@ class Datasets:
         overwrite: bool = False,
         part: int | None = None,
         parts: int | None = None,
+        workers: int | None = None,
         watch: str | None = None,
     ) -> str:
         with progress.watched(watch) as seen:
-            return await copies.mutable(
-                self._shelf(), id, target, seen, overwrite=overwrite, part=part, parts=parts
-            )
+            shelf, share = self._shelf(workers=workers), {"part": part, "parts": parts}
+            return await copies.mutable(shelf, id, target, seen, overwrite=overwrite, **share)
 
     async def _verify(
-        self, id: str, folder: str | None = None, sizes: bool = False, watch: str | None = None
+        self,
+        id: str,
+        folder: str | None = None,
+        sizes: bool = False,
+        repair: bool = False,
+        workers: int | None = None,
+        watch: str | None = None,
     ) -> dict[str, str]:
+        shelf, how = self._shelf(workers=workers), {"sizes": sizes, "repair": repair}
         with progress.watched(watch) as seen:
-            return await copies.verify(self._shelf(), id, seen, folder, sizes)
+            return await copies.verify(shelf, id, seen, folder, **how)
 
     async def _graph(self, id: str) -> dict[str, list[str]]:
         shelf = self._shelf()

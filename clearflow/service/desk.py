@@ -35,7 +35,7 @@ class Desk:
 
     `verdict` is the end that the process declared for itself, with its reason; `grace` are the
     seconds that it wants for its end. `say` puts a line of a level into the task's console. `more`
-    answers further verbs.
+    answers further verbs. `run` is its run, where that was read just now.
     """
 
     def __init__(
@@ -44,14 +44,15 @@ class Desk:
         run_id: str,
         say: Callable[[str, int], None],
         more: Mapping[str, Callable[..., Awaitable[Any]]] | None = None,
+        run: Run | None = None,
     ) -> None:
         self._api, self._run_id, self._say = api, run_id, say
         self.results = Results(api, run_id, lambda text: say(text, 40))
         self._crossings = Crossings(api, run_id, lambda text: say(text, 40))
         self.verdict: tuple[str, str] | None = None
         self.grace = 0.0
-        self._run: Run | None = None
-        self._parameters: dict[str, Any] = {}
+        self._run = run
+        self._parameters: dict[str, Any] = dict(run.parameters) if run is not None else {}
         self._line: str | None = None
         self._changed = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None

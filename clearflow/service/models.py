@@ -20,7 +20,7 @@ from clearflow.models import (
     reached,
     summary,
 )
-from clearflow.service.spool import piece_of
+from clearflow.service.spool import elsewhere, piece_of
 from clearflow.service.verbs import Verb
 from clearflow.tasks import find as finding
 from clearflow.tasks.describe import describe
@@ -148,6 +148,9 @@ class ModelVerbs:
         digest = entry.about.get("content")
         if not digest:
             raise NotFound(f"the model {entry.title} has no weights in the store")
+        if url := entry.about.get("url"):
+            piece, total = await piece_of(self._api, f"elsewhere:{digest}@{url}", offset)
+            return {"content": base64.b64encode(piece).decode(), "total": total}
         reached(entry, (await models.registry()).home)
         where = f"store:{digest}" + (f"@{socket.gethostname()}" if entry.host else "")
         piece, total = await piece_of(self._api, where, offset)
@@ -187,11 +190,16 @@ class ModelVerbs:
 def _checked(about: Mapping[str, Any]) -> dict[str, Any]:
     """What is said of a model; its content is the hash of an object in the store."""
     said = {key: value for key, value in about.items() if value is not None}
-    if "content" in said:
+    if "content" in said and (away := elsewhere(str(said["content"]))):
+        said["content"], said["url"] = away
+    elif "content" in said:
+        said["url"] = ""
         digest = _DIGEST.search(str(said["content"]))
         if digest is None:
             raise Usage(f"{said['content']!r} names no content")
         said["content"] = digest[0]
+    elif "url" in said:
+        said["content"] = ""
     return said
 
 

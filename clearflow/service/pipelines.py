@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from clearflow._prefect import pools, runs
 from clearflow._prefect.http import Api
-from clearflow.queues import drafts
+from clearflow.errors import Refused
 from clearflow.service.steps import seen, watch
 from clearflow.service.verbs import Verb
 from clearflow.settings import settings
 from clearflow.tasks import find as finding
 from clearflow.tasks import pipelines, steps
-from clearflow.tasks.describe import Selector, latest
+from clearflow.tasks.describe import Selector, latest, name_of
 from clearflow.tasks.functions import Function
+from clearflow.tasks.origins import Origin
 from clearflow.tasks.pipelines import Made, Order
+from clearflow.words.lifecycle import is_draft
 from clearflow.words.models import Run
-from clearflow.words.names import CONTROLS, STEP
+from clearflow.words.names import ASKS, CONTROLS, STEP
+from clearflow.words.parameters import merged
 
 _LONGEST = 600.0  # seconds that one question waits
 
@@ -99,6 +103,7 @@ class Pipelines:
         project: str | None = None,
         cache: bool = False,
         clone: bool = True,
+        origin: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Start a step, or find the task that has done the same before."""
         pipeline = await finding.one(self._api, task)
@@ -115,6 +120,7 @@ class Pipelines:
             parents=parents,
             project=project,
             cache=cache,
+            origin=Origin(**origin) if origin else None,
         )
         if base is not None and not clone:
             made = await self._as_it_is(pipeline, order, base)
@@ -124,17 +130,39 @@ class Pipelines:
         return {**found, "node": f"task_run:{made.place}"} if made.cached else found
 
     async def _as_it_is(self, pipeline: Run, order: Order, base: str) -> Made:
-        """Queue the base task itself."""
+        """Queue the base task itself, with all that the step says; each try once.
+
+        Raises Refused for one that is no draft, unless it is queued for a further try.
+        """
+        # Not at the top: who starts a task does not wait for pydantic.
+        from clearflow.automation import launching
+        from clearflow.automation.launching import Launch
+
         place = await pipelines.place(self._api, pipeline, order.step, order.parents)
         run = await finding.one(self._api, base)
         mark = steps.mark(pipeline.task_id)
-        if mark not in run.tags:
-            await runs.patch(self._api, run.id, tags=[*run.tags, mark])
-            await runs.label(self._api, run.id, {STEP: order.step, steps.TRY: order.attempt})
-            where = await pools.queue(self._api, run.pool or settings().pool, order.queue)
-            fresh = await runs.read(self._api, run.id)
-            (run,) = await drafts.enqueue(self._api, [fresh], queue=where, by=self._by)
-        return Made(await runs.read(self._api, run.id), place)
+        mine = mark in run.tags and run.labels.get(STEP) == order.step
+        if not mine and not is_draft(run):
+            raise Refused(
+                f"task {run.task_id[:8]} ({name_of(run)}) is no draft, so it cannot be the step",
+                hint="clone_base_task=True makes a copy of it",
+            )
+        if not mine or int(run.labels.get(steps.TRY) or 1) < order.attempt:
+            said: dict[str, Any] = {
+                f"clearflow.configuration.{k}": v for k, v in order.configurations.items()
+            }
+            said |= {STEP: order.step, steps.TRY: order.attempt}
+            if changes := await pipelines.changed(self._api, run, order):
+                said[ASKS] = json.dumps({**json.loads(run.labels.get(ASKS) or "{}"), **changes})
+            parameters = merged(run.parameters, order.parameters)
+            own = list(dict.fromkeys([*run.tags, *order.tags, mark]))
+            await runs.patch(self._api, run.id, tags=own, parameters=parameters)
+            await runs.label(self._api, run.id, said)
+        # The key of a try is in the state that queues it: asked again, it is not queued again.
+        key = f"{pipeline.task_id}:{order.step}:{order.attempt}"
+        launch = Launch(task=run.task_id, queue=order.queue, reuse=True, key=key)
+        await launching.launch(self._api, launch, by=self._by)
+        return Made(await finding.one(self._api, run.task_id), place)
 
     async def _await(self, task: str, after: int = 0, timeout: float = 60.0) -> dict[str, Any]:
         """What has happened to the steps behind the first `after` lines; waits for something."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
-from clearflow._prefect import events
+from clearflow._prefect import events, runs
 from clearflow._prefect.http import Api
+from clearflow.errors import Refused
 from clearflow.service.verbs import Verb
 
 # The engine is imported where it is used: it takes longer than all other groups together.
@@ -28,6 +30,8 @@ class Searches:
             "search.start": self._start,
             "search.trials": self._trials,
             "search.await": self._await,
+            "search.limit": self._limit,
+            "search.list": self._list,
         }
 
     async def _check(self, settings: Mapping[str, Any]) -> list[str]:
@@ -58,6 +62,48 @@ class Searches:
         return [
             trials.seen(self._api, trial, settings.objectives, settings.space) for trial in order
         ]
+
+    async def _limit(self, task: str, minutes: float | None = None) -> str | None:
+        """The search ends in so many minutes from now, or not by time; the moment.
+
+        Raises Refused for one that has ended.
+        """
+        from clearflow.automation.search import limits, starting, trials
+
+        run, _ = await starting.settings_of(self._api, task)
+        if run.state is not None and run.state.final:
+            raise Refused(f"the search {run.task_id[:8]} ({run.name}) has ended")
+        end = None
+        if minutes is not None:
+            end = (self._api.clock.now() + timedelta(minutes=minutes)).isoformat()
+        await runs.label(self._api, run.id, {limits.LIMIT: end or limits.NEVER})
+        related = {f"prefect.tag.{trials.mark(run.task_id)}": "tag"}
+        await events.emit(self._api, limits.LIMIT, f"clearflow.task.{run.task_id}", related=related)
+        return end
+
+    async def _list(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """The searches, the latest first, with how many trials have ended and the best value."""
+        from clearflow.automation.search import starting, trials
+        from clearflow.tasks.describe import describe
+
+        rows = []
+        async for run in runs.find(self._api, {"tags": {"all_": [starting.TAG]}}, limit=limit):
+            _, settings = await starting.settings_of(self._api, run.task_id)
+            found = await trials.trials(self._api, run.task_id)
+            best = trials.best(found, settings.objectives)
+            about = describe(self._api, run)
+            names = ("id", "name", "project", "status", "url")
+            rows.append(
+                {
+                    **{name: about[name] for name in names},
+                    "trials": len(found),
+                    "ended": sum(trial.ended is not None for trial in found),
+                    "best": trials.seen(self._api, best[0], settings.objectives, settings.space)
+                    if best
+                    else None,
+                }
+            )
+        return rows
 
     async def _await(self, task: str, ended: int, timeout: float = 60.0) -> dict[str, Any]:
         """Wait until more than `ended` trials have ended, or all of it."""
@@ -97,14 +143,7 @@ async def _now(api: Api, task: str) -> Any:
 
 def _parsed(settings: Mapping[str, Any]) -> Any:
     """Raises Usage, in one line, for what does not fit."""
-    from pydantic import ValidationError
-
+    from clearflow.automation.forms import parsed
     from clearflow.automation.search.settings import SearchSettings
-    from clearflow.errors import Usage
 
-    try:
-        return SearchSettings.model_validate(dict(settings))
-    except ValidationError as error:
-        said = error.errors()[0]
-        where = ".".join(str(each) for each in said["loc"])
-        raise Usage(f"{where}: {said['msg']}") from None
+    return parsed(SearchSettings, settings, "search")

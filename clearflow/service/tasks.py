@@ -24,7 +24,8 @@ from clearflow.tasks import logs, wait
 from clearflow.tasks.clone import clone
 from clearflow.tasks.describe import OWN, Selector, describe, select, tags_of
 from clearflow.tasks.functions import Function, draft
-from clearflow.tasks.script import Order, pack, submit
+from clearflow.tasks.packing import Order, pack
+from clearflow.tasks.script import submit
 from clearflow.tasks.telling import tell, tell_tags
 from clearflow.words import lifecycle
 from clearflow.words.filters import Filter

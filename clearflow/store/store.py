@@ -13,22 +13,33 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from clearflow.errors import ClearflowError, Conflict, NotFound, Refused, ServerError
 from clearflow.settings import settings
-from clearflow.store.streams import CHUNK, Progress, hash_of, protocols, quiet, resumed, through
+from clearflow.store.streams import (
+    CHUNK,
+    PARTIAL,
+    Content,
+    Progress,
+    hash_of,
+    protocols,
+    quiet,
+    resumed,
+    through,
+    tidied,
+)
+from clearflow.store.threads import several
 from clearflow.words.places import DEFAULT_FOLDER, Place
 
 T = TypeVar("T")
-Content = bytes | memoryview
 _SLICE = 1 << 18  # bytes
 _WIDTH = 16  # transfers at once
 _LOCAL_WIDTH = max(2, min(8, os.cpu_count() or 1))
 _MARK = "clearflow-store"
-_PARTIAL = ".partial"
 
 
 class Store:
@@ -50,6 +61,8 @@ class Store:
         self._root = str(root).rstrip("/")
         self.url = url
         self.local = Path(self._root) if "file" in protocols(fs) else None
+        self.width = _WIDTH if self.local is None else _LOCAL_WIDTH
+        """How many transfers there are at once."""
         self._folders: set[str] = set()
         self._lock = threading.Lock()
         self._writing: dict[str, threading.Lock] = {}
@@ -112,12 +125,23 @@ class Store:
         self._replace(path, content)
         return digest, True
 
+    def holds(self, digest: str) -> bool:
+        """Whether it is there. For threads of `each`."""
+        return bool(self._fs.exists(self._object(digest)))
+
+    def replace(self, digest: str, content: Content) -> None:
+        """Keep some bytes, whatever is kept under their hash. For threads."""
+        self._replace(self._object(digest), content)
+
     def _holds(self, path: str, size: int) -> bool:
         """Whether it is there; what a machine without power has cut off is not."""
         if self.local is None:
             return bool(self._fs.exists(path))
         try:
-            return os.stat(path).st_size == size
+            there = os.stat(path).st_size == size
+            if there:
+                os.utime(path)  # somebody counts on it from now on
+            return there
         except FileNotFoundError:
             return False
 
@@ -158,6 +182,26 @@ class Store:
             return digest if self._fs.exists(self._object(digest)) else None
 
         return {d for d in await self.each(list(digests), there) if d is not None}
+
+    async def older(self, digests: Iterable[str], seconds: float) -> dict[str, int]:
+        """The sizes of those that nobody has stored, or found there, for so long."""
+        until = datetime.now(UTC) - timedelta(seconds=seconds)
+
+        def look(digest: str) -> tuple[str, int] | None:
+            path = self._object(digest)
+            try:
+                changed = self._fs.modified(path)
+                return None if changed > until else (digest, int(self._fs.size(path)))
+            except (FileNotFoundError, RuntimeError):  # gone, or of a store that tells no times
+                return None
+
+        found = await self.each(sorted(digests), look)
+        return dict(each for each in found if each is not None)
+
+    async def tidy(self, seconds: float) -> None:
+        """Delete what was being written so long ago, and never was; a folder's only."""
+        if self.local is not None:
+            await self._in_thread(tidied, self.local, seconds)
 
     async def delete(self, digests: Iterable[str]) -> None:
         """Keep these no longer; those that are gone already are fine."""
@@ -206,7 +250,7 @@ class Store:
             content = file.read_bytes()
             digest = hashlib.sha256(content).hexdigest()
             path = Path(self._object(digest))
-            if not path.exists():
+            if not self._holds(str(path), size):
                 self._replace(str(path), content)
             progress(size)
             return digest
@@ -223,7 +267,7 @@ class Store:
             partial.unlink(missing_ok=True)
 
     def _get(self, digest: str, target: Path, progress: Progress) -> None:
-        partial = target.with_name(target.name + _PARTIAL)
+        partial = target.with_name(target.name + PARTIAL)
         made = hashlib.sha256()
         try:
             with self._fs.open(self._object(digest), "rb") as source:
@@ -270,7 +314,7 @@ class Store:
                 paths = sorted(self._fs.find(top))
             except FileNotFoundError:
                 return {}
-            wanted = [p for p in paths if not p.endswith(_PARTIAL)]
+            wanted = [p for p in paths if not p.endswith(PARTIAL)]
             found = self._fs.cat(wanted) if wanted else {}
             return {p[len(top) + 1 :]: found[p] for p in wanted if p in found}
 
@@ -300,7 +344,7 @@ class Store:
         if self.local is None:
             self._fs.pipe_file(path, content, mode="create")
             return
-        partial = f"{path}.{secrets.token_hex(4)}{_PARTIAL}"
+        partial = f"{path}.{secrets.token_hex(4)}{PARTIAL}"
         self._replace(partial, content)
         try:
             os.link(partial, path)
@@ -321,7 +365,7 @@ class Store:
         if folder not in self._folders:
             os.makedirs(folder, exist_ok=True)
             self._folders.add(folder)
-        partial = f"{path}.{secrets.token_hex(4)}{_PARTIAL}"
+        partial = f"{path}.{secrets.token_hex(4)}{PARTIAL}"
         with open(partial, "wb", buffering=0) as file:
             # The kernel takes some megabytes at once in thrice the time of small pieces.
             for start in range(0, len(content), _SLICE):
@@ -348,24 +392,4 @@ class Store:
 
     async def each(self, items: Sequence[Any], act: Callable[[Any], T]) -> list[T]:
         """Do it for each, several at once in threads; the first error ends it."""
-        if len(items) == 1:
-            return [await self._in_thread(act, items[0])]
-        width = _WIDTH if self.local is None else _LOCAL_WIDTH
-        loop = asyncio.get_running_loop()
-        parts = [items[start::width] for start in range(min(width, len(items)))]
-
-        over = threading.Event()
-
-        def work(part: Sequence[Any]) -> list[T]:
-            return [self._told(act, item) for item in part if not over.is_set()]
-
-        with ThreadPoolExecutor(width) as pool:
-            try:
-                done = await asyncio.gather(*(loop.run_in_executor(pool, work, p) for p in parts))
-            except BaseException:
-                over.set()
-                raise
-        found: list[Any] = [None] * len(items)
-        for start, part in enumerate(done):
-            found[start::width] = part
-        return found
+        return await several(items, partial(self._told, act), max(1, self.width))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,7 +12,10 @@ from typing import Any, BinaryIO
 Progress = Callable[[int], None]
 """Told how many more bytes are done."""
 
+Content = bytes | memoryview
+
 CHUNK = 1 << 20  # bytes
+PARTIAL = ".partial"
 
 
 def quiet(more: int) -> None:
@@ -54,3 +59,12 @@ def resumed(partial: Path, made: Any, source: BinaryIO) -> int:
         return 0
     source.seek(done)
     return done
+
+
+def tidied(top: Path, seconds: float) -> None:
+    """Delete below a store's folder what nobody goes on writing."""
+    until = time.time() - seconds
+    for file in [*top.rglob(f"*{PARTIAL}"), *(top / "incoming").glob("*")]:
+        with contextlib.suppress(FileNotFoundError):
+            if file.stat().st_mtime < until:
+                file.unlink()

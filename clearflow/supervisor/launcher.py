@@ -90,9 +90,11 @@ def _warm_up(more: Collection[str]) -> None:
 
     from clearflow._prefect import lean, patient, private  # noqa: F401
     from clearflow.runtimes import clearing, docker
+    from clearflow.service import answers
     from clearflow.supervisor import child, entry  # noqa: F401
 
     private.warm_up()
+    answers.load()
     if clearing.DOCKER in more:
         docker.warm_up()
     if SERVICES in more:

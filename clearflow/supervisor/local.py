@@ -1,22 +1,20 @@
-"""The companion of a program that has made itself a task: it runs here, and no agent has it.
+"""A task that runs here, and no agent has it: its record, kept by its companion.
 
-    python -m clearflow.supervisor.local FD      (started by `Task.init`)
-
-It keeps the task's record on the server: that it runs, what it prints, how it ends, the working
-copy as it stood at its beginning. So the program itself waits for nothing, and its death is seen.
+That it runs, what it prints, how it ends, the working copy as it stood at its beginning. So the
+program itself waits for nothing, and its death is seen.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
-import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,14 +25,15 @@ from clearflow._prefect.connection import connection
 from clearflow._prefect.http import Api
 from clearflow.capture.owner import owner
 from clearflow.errors import ClearflowError, NotFound, Refused
-from clearflow.runtimes import process, wire
+from clearflow.runtimes import wire
 from clearflow.service.desk import Desk
 from clearflow.settings import settings
 from clearflow.supervisor.console import Console
 from clearflow.supervisor.lines import secrets_of
+from clearflow.supervisor.taking import Taking
 from clearflow.tasks import abort as aborting
 from clearflow.tasks import script as scripts
-from clearflow.tasks.script import Order, Packed
+from clearflow.tasks.packing import Order, Packed
 from clearflow.words import lifecycle, names
 from clearflow.words.lifecycle import Exit, Standing, Write
 from clearflow.words.models import COMPLETED
@@ -75,40 +74,31 @@ class Local:
 
     # -- the beginning ------------------------------------------------------------------------
 
-    async def begin(
-        self,
-        script: str | None,
-        project: str | None,
-        name: str | None,
-        tags: Sequence[str],
-        arguments: Sequence[str],
-        pid: int,
-    ) -> dict[str, Any]:
-        """Take the working copy and put the task on record; what the server says about it.
+    async def begin(self, taking: Taking, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Put the task on record with the working copy as it was taken; what the server says of it.
 
         Raises ClearflowError.
         """
-        self._pid = pid
-        order = None
-        if script is not None:
-            file = Path(script)
-            order = Order(file, arguments=arguments, project=project, name=name, tags=tags)
-        await asyncio.to_thread(self._pack, order)
+        self._pid = asked["pid"]
+        # Whoever looks after it must know of it, however soon this machine dies.
+        announcing = asyncio.create_task(self._announce())
+        await asyncio.to_thread(taking.wait)
+        self._by = owner()
+        self._packed, self._why_not = taking.packed, taking.why_not
+        script, name, project = asked["script"], asked["name"], asked["project"]
         title = name or (Path(script).name if script else "interactive")
         group = self._packed.project if self._packed else project or Path.cwd().name or "default"
         note = Note("", by=self._by, agent=self._name, claim=self._token)
-        creating = runs.create_here(
+        self._run = run = await runs.create_here(
             self._api,
             flow=names.flow_name(group, title),
             write=lifecycle.running(note),
             name=title,
-            parameters={ARGUMENTS: list(arguments)},
-            tags=[*tags, HERE, *names.tags(group, self._by)],
+            parameters={ARGUMENTS: list(asked["arguments"])},
+            tags=[*asked["tags"], HERE, *names.tags(group, self._by)],
             labels=names.labels(title, group),
         )
-        # Whoever looks after it must know of it, however soon this machine dies.
-        run, _ = await asyncio.gather(creating, self._announce())
-        self._run = run
+        await announcing
         self._console = Console(
             self._api,
             run.id,
@@ -123,19 +113,8 @@ class Local:
             "console": self._print,
             "end": self._finish,
         }
-        self._desk = Desk(self._api, run.id, self._console.note, more)
+        self._desk = Desk(self._api, run.id, self._console.note, more, run)
         return dict(await self._desk.answer("me", {}))
-
-    def _pack(self, order: Order | None, place: Path | None = None) -> None:
-        """Take the working copy before the program goes on; why not, if it cannot be taken."""
-        self._by = owner()
-        if order is None:
-            self._why_not = "it is no file"
-            return
-        try:
-            self._packed = scripts.pack(order, place or self._place / "snapshot")
-        except ClearflowError as error:
-            self._why_not = f"{error.message}; {error.hint}" if error.hint else error.message
 
     async def _store(self) -> None:
         """Send the working copy, so that the task can be cloned whatever becomes of it here."""
@@ -208,7 +187,9 @@ class Local:
             await self._storing
             order = self._packed.order if self._packed else Order(Path(script))
             place = Path(tempfile.mkdtemp(dir=self._place))
-            await asyncio.to_thread(self._pack, replace(order, file=Path(script)), place)
+            again = Taking(replace(order, file=Path(script)), place)
+            await asyncio.to_thread(again.wait)
+            self._packed, self._why_not = again.packed, again.why_not
             self._storing = asyncio.create_task(self._store())
         await self._keep(imported)
         if self._packed is None:
@@ -266,31 +247,25 @@ class Local:
                 await aborting.after_end(self._api, fresh, state, by=self._by)
 
 
-async def _main(sock: socket.socket) -> None:
+async def _serve(
+    sock: socket.socket, place: Path, first: Mapping[str, Any], taking: Taking
+) -> None:
     reader, writer = await asyncio.open_connection(sock=sock, limit=1 << 26)
-    first = wire.decode(await reader.readline())
-    with tempfile.TemporaryDirectory(prefix="clearflow-", ignore_cleanup_errors=True) as place:
-        try:
-            async with Api(connection(), give_up_after=5.0) as api:
-                local = Local(api, Path(place))
-                seen = await local.begin(**first["with"])
-                writer.write(wire.encode({"number": first["number"], "answer": seen}))
-                api.give_up_after = None  # from now on it outlives the server
-                await local.serve(reader, writer)
-        except ClearflowError as error:
-            said = {"error": error.message, "hint": error.hint, "kind": type(error).__name__}
-            writer.write(wire.encode({"number": first.get("number"), **said}))
-            await writer.drain()
+    try:
+        async with Api(connection(), give_up_after=5.0) as api:
+            local = Local(api, place)
+            seen = await local.begin(taking, first["with"])
+            writer.write(wire.encode({"number": first["number"], "answer": seen}))
+            api.give_up_after = None  # from now on it outlives the server
+            gc.freeze()
+            gc.enable()
+            await local.serve(reader, writer)
+    except ClearflowError as error:
+        said = {"error": error.message, "hint": error.hint, "kind": type(error).__name__}
+        writer.write(wire.encode({"number": first.get("number"), **said}))
+        await writer.drain()
 
 
-def main() -> None:
-    process.set_title("cf-companion")
-    # It ends with its program, and not before.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    with contextlib.suppress(ConnectionError):
-        asyncio.run(_main(socket.socket(fileno=int(sys.argv[1]))))
-
-
-if __name__ == "__main__":
-    main()
+def run(sock: socket.socket, place: Path, first: Mapping[str, Any], taking: Taking) -> None:
+    """Answer the program at the other end of the socket, beginning with what it has asked first."""
+    asyncio.run(_serve(sock, place, first, taking))

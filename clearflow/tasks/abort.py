@@ -56,6 +56,20 @@ async def abort_steps(api: Api, controller: Run, *, by: str) -> None:
     await each(left, one, width=WIDTH)
 
 
+async def abort_orphans(api: Api, controller: str, *, by: str) -> bool:
+    """Abort what a task has started, if it is a controller that has ended; whether it has ended.
+
+    For one that Prefect's UI cancels while nobody has it: Prefect ends it by itself then, and
+    who records the ends of tasks never hears of it.
+    """
+    try:
+        run = await runs.resolve(api, controller)
+    except NotFound:
+        return True
+    await after_end(api, run, run.state, by=by)
+    return run.state is not None and run.state.final
+
+
 async def after_end(api: Api, run: Run, state: State | None, *, by: str) -> None:
     """To be called by whoever has written `state` at the end of a claim.
 

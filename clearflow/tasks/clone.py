@@ -53,7 +53,7 @@ async def clone(
         kept = [t for t in kept if not t.startswith("project:")] + [f"project:{project}"]
     return await runs.create(
         api,
-        deployment_id=source.deployment_id or await script.template_of(api, source),
+        runs.like(source) if source.deployment_id else await script.template_of(api, source),
         write=write or lifecycle.made(by),
         name=title,
         queue=queue or source.queue,

@@ -18,6 +18,9 @@ from clearflow.words.names import OF_LAUNCHES, OF_STEPS
 OWN = ("project:", "user:", "task:", "clearflow:", *OF_STEPS, *OF_LAUNCHES)
 """How tags begin that are not the user's."""
 
+OUTPUT = "clearflow.output"
+"""The label that says where the models and artifacts of a task are kept, if not in the store."""
+
 _PROPERTY, _CONFIGURATION = "clearflow.property.", "clearflow.configuration."
 
 
@@ -39,6 +42,7 @@ def describe(api: Api, run: Run) -> dict[str, Any]:
         "job": {k: v for k, v in job_of(run).items() if k != scripts.KEY},
         "url": api.connection.run_url(run.id),
         "comment": labels.get("clearflow.comment", ""),
+        "output": labels.get(OUTPUT),
         "progress": labels.get("clearflow.progress"),
         "parent": labels.get("clearflow.parent"),
         "properties": _under(_PROPERTY, labels),

@@ -52,7 +52,7 @@ class Order:
 
 
 # The deployments that this process knows, so that queueing again is one request.
-_known: dict[tuple[str, str, str, str, Source], str] = {}
+_known: dict[tuple[str, str, str, str, Source], dict[str, Any]] = {}
 
 
 async def submit(api: Api, order: Order, *, by: str) -> Run:
@@ -79,14 +79,14 @@ async def submit(api: Api, order: Order, *, by: str) -> Run:
 
 
 async def _create(
-    api: Api, order: Order, deployment_id: str, parameters: Mapping[str, Any], by: str
+    api: Api, order: Order, of: Mapping[str, Any], parameters: Mapping[str, Any], by: str
 ) -> Run:
     job = dict(order.job_variables or {})
     if order.max_attempts is not None:
         job["max_attempts"] = order.max_attempts
     return await runs.create(
         api,
-        deployment_id=deployment_id,
+        of,
         # Since when it waits is told by the server, which knows the time.
         write=lifecycle.queued(Note(f"queued by {by}", by=by)),
         name=order.shown_name,
@@ -98,8 +98,8 @@ async def _create(
     )
 
 
-async def _deploy(api: Api, order: Order, pool: str, where: Source) -> str:
-    """The id of the deployment for this source, made when it is not there or is out of date."""
+async def _deploy(api: Api, order: Order, pool: str, where: Source) -> dict[str, Any]:
+    """The deployment for this source, made when it is not there or is out of date."""
     from prefect.utilities.callables import parameter_schema
 
     schema = parameter_schema(order.flow).model_dump_for_openapi()
@@ -111,12 +111,12 @@ async def _deploy(api: Api, order: Order, pool: str, where: Source) -> str:
     if found is not None:
         if _same_source(found, where):
             if found["parameter_openapi_schema"] == schema and found["work_queue_id"]:
-                return str(found["id"])
+                return found
         else:
             # Tasks that wait for the other file's flow of this name must go on finding it.
             digest = hashlib.sha256(f"{where.folder}\0{where.entrypoint}".encode()).hexdigest()
             name = f"{DEPLOYMENT}-{digest[:8]}"
-    made = await deployments.ensure(
+    return await deployments.ensure(
         api,
         flow=order.flow_name,
         name=name,
@@ -129,7 +129,6 @@ async def _deploy(api: Api, order: Order, pool: str, where: Source) -> str:
         labels=labels(order.shown_name, order.project),
         description=order.flow.description,
     )
-    return str(made["id"])
 
 
 def _same_source(found: Mapping[str, Any], where: Source) -> bool:

@@ -68,7 +68,7 @@ async def draft(
     )
     return await runs.create(
         api,
-        deployment_id=template,
+        template,
         write=lifecycle.made(by),
         name=name,
         parameters=given,

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from clearflow._prefect import claims, deployments, pools, runs
 from clearflow._prefect.hops import finish_hops
@@ -21,6 +22,10 @@ from clearflow.words.models import ACTIVE, Run, State
 from clearflow.words.names import HERE
 
 RETRYING = "AwaitingRetry"  # Prefect's name for the time between two tries
+_ACTIVE: dict[str, Any] = {"state": {"type": {"any_": sorted(ACTIVE)}}}
+_SOMEBODYS: dict[str, Any] = {
+    "state": {**_ACTIVE["state"], "name": {"any_": [RETRYING]}, "operator": "or_"}
+}
 
 
 async def lose_dead(api: Api, folder: Path, *, by: str, spare: Collection[str] = ()) -> list[str]:
@@ -119,7 +124,7 @@ async def lose_forgotten(api: Api, pool: str, agent: str, known: Collection[str]
     recorded, as `lose_dead` does.
     """
     left = []
-    for run in await active_runs(api, pool):
+    for run in [r async for r in runs.find(api, _SOMEBODYS, pool=pool)]:
         if run.note.agent == agent and run.note.claim not in known:
             state = await _lose(
                 api,
@@ -166,10 +171,8 @@ async def active_runs(api: Api, pool: str) -> list[Run]:
 
     And those that programs are by themselves, which belong to no pool.
     """
-    active: dict[str, object] = {"state": {"type": {"any_": sorted(ACTIVE)}}}
-    retrying: dict[str, object] = {"state": {"name": {"any_": [RETRYING]}}}
-    here = {**active, "tags": {"all_": [HERE]}}
-    asked = ((active, pool), (retrying, pool), (here, None))
+    here = {**_ACTIVE, "tags": {"all_": [HERE]}}
+    asked = ((_SOMEBODYS, pool), (here, None))
     return [run for where, of in asked async for run in runs.find(api, where, pool=of)]
 
 

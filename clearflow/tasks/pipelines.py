@@ -23,11 +23,13 @@ from clearflow.tasks import find as finding
 from clearflow.tasks import results, script
 from clearflow.tasks.clone import clone
 from clearflow.tasks.functions import Function, job_of
+from clearflow.tasks.origins import Origin, taken_from
 from clearflow.tasks.steps import TRY, mark
 from clearflow.words import lifecycle, references, scripts
 from clearflow.words.models import COMPLETED, Run
 from clearflow.words.names import OF_STEPS, STEP, stored, tags
 from clearflow.words.notes import Note
+from clearflow.words.parameters import merged
 from clearflow.words.scripts import Script
 
 
@@ -36,7 +38,7 @@ class Order:
     """A step to be started: from a task (`base`) or from a function of the controller's code.
 
     `parents` are the nodes of the steps before it in the graph. `variables` are job variables
-    that differ from those of the base task.
+    that differ from those of the base task; its code comes from another `origin`, if that is named.
     """
 
     step: str
@@ -51,6 +53,7 @@ class Order:
     parents: Sequence[str] = ()
     project: str | None = None
     cache: bool = False
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ async def make(api: Api, pipeline: Run, order: Order, *, by: str) -> Made:
             project=order.project or pipeline.project,
             queue=stored(order.queue),
             parameters=plan.parameters,
-            job_variables=order.variables,
+            job_variables=plan.changes,
             tags=own,
             labels=labels,
             write=queued,
@@ -132,7 +135,7 @@ async def make(api: Api, pipeline: Run, order: Order, *, by: str) -> Made:
     names = {"clearflow.name": order.step, "clearflow.project": project}
     run = await runs.create(
         api,
-        deployment_id=template,
+        template,
         write=queued,
         name=order.step,
         queue=stored(order.queue),
@@ -154,33 +157,33 @@ class _Plan:
     parameters: Mapping[str, Any]
     digest: str
     source: Run | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def _plan(api: Api, pipeline: Run, order: Order) -> _Plan:
     if order.base is not None:
         source = await finding.one(api, order.base)
-        job = {**script.job_of(source), **order.variables}
-        parameters: Mapping[str, Any] = _merged(source.parameters, order.parameters)
+        changes = await changed(api, source, order)
+        job = {**script.job_of(source), **changes}
+        parameters: Mapping[str, Any] = merged(source.parameters, order.parameters)
     elif order.function is not None:
-        source = None
+        source, changes = None, {}
         job = {**job_of(pipeline, order.function), **order.variables}
+        if order.origin is not None:
+            job = await taken_from(api, job, order.origin)
         parameters = {scripts.ARGUMENTS: list(order.function.returns), **order.parameters}
     else:
         raise Usage(f"the step {order.step!r} has nothing to run")
     digest = await _digest(api, job, parameters) if order.cache else ""
-    return _Plan(job, parameters, digest, source)
+    return _Plan(job, parameters, digest, source, changes)
 
 
-def _merged(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters with those in place that a pipeline says; raises Usage for a section of a flow."""
-    merged = dict(stored)
-    for key, value in wanted.items():
-        inner = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(inner, Mapping):
-            merged[key] = _merged(inner, value)
-        else:
-            merged[key] = value
-    return merged
+async def changed(api: Api, base: Run, order: Order) -> dict[str, Any]:
+    """The job variables in which a step differs from its base task."""
+    if order.origin is None:
+        return dict(order.variables)
+    job = await taken_from(api, script.job_of(base), order.origin)
+    return {**order.variables, scripts.KEY: job[scripts.KEY]}
 
 
 # -- steps that were done before --------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from clearflow._prefect import runs
 from clearflow._prefect.http import Api
 from clearflow.words.models import Run
@@ -13,6 +15,12 @@ TRY = f"{STEP}.try"
 def mark(pipeline: str) -> str:
     """The tag of all steps of a pipeline, by the task id of its controller."""
     return f"{OF_STEPS[0]}{pipeline}"
+
+
+def controllers(tags: Sequence[str]) -> list[str]:
+    """The task ids of those that have started a task: a pipeline, or a search."""
+    kinds = (OF_STEPS[0], OF_SEARCHES)
+    return [tag.removeprefix(kind) for tag in tags for kind in kinds if tag.startswith(kind)]
 
 
 async def steps(api: Api, pipeline: str) -> dict[str, Run]:

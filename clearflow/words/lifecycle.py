@@ -92,8 +92,7 @@ def marked(run: Run, status: str, by: str, why: str) -> Write | None:
 
     `status` is completed, failed or aborted.
     """
-    draft = run.state is None or (run.state.type == PAUSED and run.state.name == DRAFT)
-    if not draft and not (run.state and run.state.final):
+    if not is_draft(run) and not (run.state and run.state.final):
         return None
     kind, name = _ENDS[status]
     text = f"marked as {status} by {by}" + (f": {why}" if why else "")
@@ -108,6 +107,11 @@ def sent(by: str, now: datetime) -> Write:
 def enqueued(by: str, now: datetime, place: datetime | None = None) -> Write:
     """A draft into the line. Forced: otherwise Prefect would count the run as resumed."""
     return Write(SCHEDULED, QUEUED, Note(f"queued by {by}", by=by, since=now), place, force=True)
+
+
+def is_draft(run: Run) -> bool:
+    """Whether nobody has queued a task yet, or somebody has taken it out of its queue."""
+    return run.state is None or (run.state.type == PAUSED and run.state.name == DRAFT)
 
 
 def is_waiting(run: Run) -> bool:

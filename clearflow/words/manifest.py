@@ -114,7 +114,7 @@ class Manifest:
             "objects": sorted(number),
             "files": rows,
         }
-        return gzip.compress(json.dumps(said, separators=(",", ":")).encode(), 3, mtime=0)
+        return gzip.compress(json.dumps(said, separators=(",", ":")).encode(), 1, mtime=0)
 
     @classmethod
     def parse(cls, content: bytes) -> Manifest:

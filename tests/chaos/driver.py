@@ -25,8 +25,8 @@ from clearflow._prefect import pools, runs
 from clearflow._prefect.connection import Connection
 from clearflow._prefect.http import Api
 from clearflow._prefect.template import base_job_template
-from clearflow.tasks import script
-from clearflow.tasks.script import Order
+from clearflow.tasks import packing, script
+from clearflow.tasks.packing import Order
 from clearflow.words import lifecycle, scripts
 from clearflow.words.models import FINAL, State
 from clearflow.words.notes import Note
@@ -196,13 +196,13 @@ class Chaos:
                 self.api, None, "beats", job, pool=self.site.pool, queue="q"
             )
         else:
-            template = (await ask.deploy("beating.py:beats", "q", path=HERE, **job))["id"]
+            template = await ask.deploy("beating.py:beats", "q", path=HERE, **job)
         self.note("queueing")
         created: list[str] = []
         for seconds in self.plan.seconds():
             run = await runs.create(
                 self.api,
-                deployment_id=template,
+                template,
                 write=lifecycle.queued(Note("queued by chaos", by="chaos")),
                 queue="q",
                 parameters=self._parameters(seconds),
@@ -221,7 +221,7 @@ class Chaos:
         folder = self.outcome.folder / "laptop"
         folder.mkdir()
         file = Path(shutil.copy(HERE / "beating_script.py", folder / "beats.py"))
-        packed = await asyncio.to_thread(script.pack, Order(file), folder / "snapshot")
+        packed = await asyncio.to_thread(packing.pack, Order(file), folder / "snapshot")
         return await script.send(self.api, packed, progress=lambda done, total: None)
 
     # -- faults ------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ async def failed_task(ask: Client, project: str, name: str) -> str:
     deployment = await ask.deploy("endings.py:completes", "q")
     run = await runs.create(
         ask.api,
-        deployment_id=str(deployment["id"]),
+        deployment,
         write=Write("PAUSED", "Draft", Note("made")),
         name=name,
         tags=tags(project, "alice"),

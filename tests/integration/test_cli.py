@@ -402,7 +402,7 @@ async def test_a_deployment_that_is_deleted_while_its_tasks_wait(
     cli: Cli, here: Bench, cpu: models.Queue
 ) -> None:
     run = await here.task(cpu, "a")
-    await here.api.delete(f"/deployments/{here.deployment}")
+    await here.api.delete(f"/deployments/{here.deployment['id']}")
     done = cli("queue", "move", run.id, "--front", code=3)
     assert done.stderr.splitlines()[0] == f"error: there is no task {run.id}"
     assert "whoever deletes a deployment deletes the tasks that wait for it" in done.stderr

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from clearflow._prefect import runs
+from clearflow._prefect import pools, runs
 from clearflow.automation import firing, schedulers
 from clearflow.automation.jobs import Firing
 from clearflow.service.answers import Service
@@ -24,7 +24,7 @@ from clearflow.words.launches import origin_tag
 from clearflow.words.models import Run
 from clearflow.words.names import STEP
 from tests.support.agents import Client, Site, client, opened
-from tests.support.git import Laptop
+from tests.support.git import Laptop, git
 from tests.support.server import PrefectServer
 from tests.support.waiting import WaitedTooLong, wait_until_async
 
@@ -53,6 +53,9 @@ def train(dataset, depth):
     for i, value in enumerate([3.0, 2.0, 1.0 / depth]):
         logger.report_scalar("loss", "train", value=value, iteration=i)
     return {"depth": depth, "loss": 1.0 / depth, "rows": rows}
+
+def which():
+    return "main"
 
 def pick_best(models):
     best = min(models, key=lambda model: model["loss"])
@@ -87,10 +90,43 @@ print("all", len(pipe.get_processed_nodes()), pipe.is_successful(), flush=True)
 """
 
 
+REPORT = """
+from clearflow import Task
+
+task = Task.init()
+print("report of", task.connect({"lines": []})["lines"])
+"""
+LOCAL = """
+from clearflow import Pipeline, Task
+from work import which
+
+base = Task.create("NASA", "report", script="report.py")
+pipe = Pipeline("local", "NASA")
+pipe.add_parameter("branch", "other")
+pipe.add_function_step("here", which, function_return="line")
+pipe.add_function_step("there", which, function_return="line", repo_branch="${pipeline.branch}")
+pipe.add_step(
+    "report", base.id, clone_base_task=False, tags=["made"],
+    parameter_override={"General/lines": ["${here.status}", "${there.id}"]},
+)
+assert pipe.run_locally(), "failed"
+dag = pipe.get_pipeline_dag()
+assert dag["report"].executed == base.id
+there = dag["there"].executed
+print("local", dag["here"].job.artifacts["line"].get(), dag["there"].job.artifacts["line"].get(),
+    base.get_parameters(cast=True)["General/lines"] == ["completed", there])
+again = Pipeline("again", "NASA")
+again.set_default_execution_queue("q")
+again.add_step("report again", base.id, clone_base_task=False)
+assert not again.start_locally()
+"""
+
+
 @pytest.fixture
 def laptop(remotes: tuple[Path, str], tmp_path: Path) -> Laptop:
     made = Laptop(tmp_path, *remotes)
     made.write("work.py", WORK.encode())
+    made.write("report.py", REPORT.encode())
     made.save()
     made.push()
     return made
@@ -151,9 +187,14 @@ if __name__ == "__main__":
 """
 
 
-def run(site: Site, laptop: Laptop, program: str, *words: str) -> str:
+def run(site: Site, laptop: Laptop, text: str, *words: str) -> str:
     """A program that sends its pipeline: the id of its task."""
-    (laptop.root / "pipe.py").write_text(program)
+    return program(site, laptop, text, *words).stderr.partition("clearflow: task ")[2][:36]
+
+
+def program(site: Site, laptop: Laptop, text: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A program that somebody runs, until it ends."""
+    (laptop.root / "pipe.py").write_text(text)
     done = subprocess.run(
         [sys.executable, "pipe.py", *words],
         cwd=laptop.root,
@@ -167,8 +208,8 @@ def run(site: Site, laptop: Laptop, program: str, *words: str) -> str:
         text=True,
         timeout=100,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stderr.partition("clearflow: task ")[2][:36]
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
 
 
 async def names_of_steps(ask: Client, pipeline: str) -> dict[str, Run]:
@@ -189,7 +230,7 @@ async def until(ask: Client, pipeline: str, look: Callable[[dict[str, Run]], boo
 @pytest.fixture(scope="module")
 def site(shared_site: Site) -> Site:
     """An agent for controllers and steps."""
-    shared_site.agent("services", "q", slots=6)
+    shared_site.agent("services", "q", slots=9)
     return shared_site
 
 
@@ -244,6 +285,25 @@ async def test_the_nasa_scene(site: Site, ask: Client, laptop: Laptop) -> None:
     await every_friday(site, ask, laptop, task)
 
 
+async def test_a_pipeline_runs_here_with_all_of_its_steps(
+    site: Site, ask: Client, laptop: Laptop
+) -> None:
+    """One of another branch, one that is the base task itself; and none is left behind."""
+    git(laptop.root, "checkout", "-q", "-b", "other")
+    laptop.write("work.py", WORK.replace('return "main"', 'return "other"').encode())
+    laptop.save()
+    git(laptop.root, "push", "-q", "origin", "other")
+    git(laptop.root, "checkout", "-q", "main")
+    done = program(site, laptop, LOCAL)
+    assert "local main other True" in done.stdout, done.stdout + done.stderr
+    assert "is no draft, so it cannot be the step" in done.stdout
+    (report,) = await Service(ask.api, "tester").answer("find", {"name": "report"})
+    assert "made" in report["tags"]
+    assert "report of ['completed'" in "".join(await ask.console(report["id"], "console"))
+    names = {queue.name for queue in await pools.queues(ask.api, site.pool)}
+    assert names <= {"services", "q", "default"}
+
+
 async def every_friday(site: Site, ask: Client, laptop: Laptop, pipeline: str) -> None:
     """It is scheduled in New York, runs at once, and then on Fridays with the date of the day."""
     run(site, laptop, FRIDAYS.format(task=pipeline))
@@ -296,8 +356,11 @@ async def on_friday(ask: Client, job: Any, moment: datetime) -> None:
 async def test_clearml_left_the_steps_of_an_aborted_pipeline_running(
     site: Site, ask: Client, laptop: Laptop
 ) -> None:
-    """ClearML leaves them running. Also when the controller is killed in that moment."""
-    tasks = [run(site, laptop, LONG) for _ in range(2)]
+    """ClearML leaves them running. Also when the controller is killed in that moment.
+
+    And when Prefect's UI cancels one that waits after it was lost: nobody has it then.
+    """
+    tasks = [run(site, laptop, LONG) for _ in range(3)]
     for task in tasks:
         await until(
             ask,
@@ -311,6 +374,12 @@ async def test_clearml_left_the_steps_of_an_aborted_pipeline_running(
     await service.answer("abort", {"task": tasks[0]})
     await kill_controller(site, ask, tasks[1])
     await service.answer("abort", {"task": tasks[1]})
+    await pools.change_queue(ask.api, site.pool, "services", is_paused=True)
+    await kill_controller(site, ask, tasks[2])
+    await ask.until(tasks[2], "queued")
+    cancelling = {"state": {"type": "CANCELLING"}}
+    await ask.api.post(f"/flow_runs/{(await ask.run(tasks[2])).id}/set_state", cancelling)
+    await pools.change_queue(ask.api, site.pool, "services", is_paused=False)
     for task in tasks:
         ended = await ask.ended(task)
         assert ended.state is not None

@@ -328,7 +328,7 @@ async def test_some_of_many_cannot_be_moved(here: Bench, cpu: models.Queue) -> N
 
 async def test_a_deployment_deleted_while_its_tasks_wait(here: Bench, cpu: models.Queue) -> None:
     t = await here.tasks(cpu, "ab")
-    await here.api.delete(f"/deployments/{here.deployment}")
+    await here.api.delete(f"/deployments/{here.deployment['id']}")
     with pytest.raises(NotFound, match="deleted"):
         await moves.place(here.api, t["a"], cpu, None, "tester", "moved")
     with pytest.raises(NotFound, match="there is no task"):
@@ -636,4 +636,4 @@ async def test_deployments_are_pointed_elsewhere(here: Bench, cpu: models.Queue)
     await here.task(cpu, "a")
     await here.queue("heir")
     await deployments.repoint(here.api, cpu.id, pool=here.pool, queue="heir")
-    assert (await deployments.read(here.api, here.deployment))["work_queue_name"] == "heir"
+    assert (await deployments.read(here.api, here.deployment["id"]))["work_queue_name"] == "heir"

@@ -5,15 +5,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 
 from tests.integration.test_task_api import ask_task, laptop, run, start
 from tests.support.agents import Site, client, opened
 from tests.support.git import Laptop
 from tests.support.server import PrefectServer
+from tests.unit.test_store import s3
 
-__all__ = ["laptop"]
+__all__ = ["laptop", "s3"]
 
 TRAINING = """
 import hashlib, pathlib
@@ -30,6 +33,36 @@ import hashlib
 task = Task.get_task({task!r})
 weights = open(task.artifacts["weights"].get(), "rb").read()
 print(json.dumps([hashlib.sha256(weights).hexdigest(), len(task.artifacts["text"].get())]))
+"""
+CREDENTIALS = """
+from prefect_aws import MinIOCredentials
+MinIOCredentials(
+    minio_root_user="user", minio_root_password="password", region_name="us-east-1",
+    aws_client_parameters={{"endpoint_url": {url!r}}},
+).save("bench")
+print("null")
+"""
+VERSIONS = """
+import os
+from pathlib import Path
+from clearflow import Dataset
+data = Path({folder!r})
+(data / "sub").mkdir(parents=True)
+for number in range(20):
+    (data / "sub" / str(number)).write_bytes(os.urandom(3000))
+(data / "big").write_bytes(os.urandom(9_000_000))
+first = Dataset.create("digits", "Vision")
+first.add_files(data)
+first.upload(max_workers=3)
+first.finalize()
+(data / "sub" / "3").write_bytes(b"three")
+second = Dataset.create(parent_datasets=[first])
+changed = second.sync_folder(data)
+second.finalize(auto_upload=True)
+copy = Path(second.get_local_copy())
+files = [f for f in data.rglob("*") if f.is_file()]
+same = all((copy / f.relative_to(data)).read_bytes() == f.read_bytes() for f in files)
+print(json.dumps([first.id, second.id, list(changed), len(files), same]))
 """
 
 
@@ -55,7 +88,9 @@ def command(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-async def test_twenty_megabytes_travel_there_and_back(alone: Site, laptop: Laptop, tmp_path: Path):
+async def test_twenty_megabytes_travel_there_and_back_and_datasets_over_s3(
+    alone: Site, laptop: Laptop, tmp_path: Path, s3: dict[str, Any]
+):
     (laptop.root / "weights.bin").write_bytes(os.urandom(20_000_000))
     async with client(alone) as ask:
         alone.agent("q")
@@ -81,3 +116,32 @@ async def test_twenty_megabytes_travel_there_and_back(alone: Site, laptop: Lapto
         gone = command(alone, "store", "show")
         assert gone.returncode == 5
         assert "is not reached from this machine" in gone.stdout
+    _over_s3(alone, tmp_path, s3)
+
+
+def _over_s3(site: Site, tmp_path: Path, s3: dict[str, Any]) -> None:
+    """The same server, with a bucket for its store: versions, a loss and its repair, the end."""
+    where = s3["client_kwargs"]
+    client = boto3.client("s3", aws_access_key_id="user", aws_secret_access_key="password", **where)
+
+    def sizes() -> dict[str, int]:
+        found = client.list_objects_v2(Bucket="bench", Prefix="ours/objects").get("Contents", ())
+        return {each["Key"]: each["Size"] for each in found}
+
+    ask_task(site, CREDENTIALS.format(url=where["endpoint_url"]))
+    words = ["store", "set", "s3://bench/ours", "--credentials", "minio-credentials/bench"]
+    assert command(site, *words).returncode == 0
+    first, second, *seen = ask_task(site, VERSIONS.format(folder=str(tmp_path / "data")))
+    assert seen == [[0, 0, 1], 21, True]
+    stored = sizes()
+    # Twenty small files in one object, a large one in three, three manifests of a version each.
+    assert 9_060_000 < sum(stored.values()) < 9_080_000
+    largest = max(stored, key=lambda key: stored[key])
+    client.put_object(Bucket="bench", Key=largest, Body=b"broken")
+    assert command(site, "dataset", "verify", first).returncode == 1
+    mended = command(site, "dataset", "verify", second, "--repair")
+    assert mended.returncode == 0, mended.stdout
+    assert command(site, "dataset", "verify", first).returncode == 0
+    for each in (second, first):
+        assert command(site, "dataset", "rm", each, "--yes").returncode == 0
+    assert sizes() == {}

@@ -177,7 +177,7 @@ class RealServer(Server):
             "work_pool_name": POOL,
             "work_queue_name": QUEUE,
         }
-        self._deployment = str((await self._api.post("/deployments/", body))["id"])
+        self._deployment = dict(await self._api.post("/deployments/", body))
 
     def stop(self) -> None:
         self.run(self._api.close())
@@ -196,9 +196,7 @@ class RealServer(Server):
 
     def add(self, name: str) -> str:
         write = lifecycle.queued(Note("queued by ada", by="ada"))
-        work = runs.create(
-            self._api, deployment_id=self._deployment, write=write, name=name, queue=QUEUE
-        )
+        work = runs.create(self._api, self._deployment, write=write, name=name, queue=QUEUE)
         return self.run(work).id
 
     def states(self) -> dict[str, list[State]]:

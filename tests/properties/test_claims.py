@@ -161,6 +161,38 @@ def test_what_was_taken_by_mistake_is_put_back(world: World, api: Api) -> None:
     assert (last(world).name, last(world).message) == (ended.name, ended.message)
 
 
+def test_one_request_holds_a_task_that_waits(world: World, api: Api) -> None:
+    run = read(world, api)
+    before = api.requests
+    taken, place = world.server.run(
+        claims.seize(api, run, lifecycle.held(run, "bob", "moving", "b0"))
+    )
+    assert (taken, place) == (True, run.place)
+    assert api.requests == before + 1
+
+
+def test_a_hold_of_a_task_that_has_ended_since_it_was_read_is_none(world: World, api: Api) -> None:
+    stale = read(world, api)
+    machine = world.machines[0]
+    world.finish(world.start("box:0", world.agent(machine, 0, DONE, 0), machine))
+    ended = last(world)
+    assert world.server.run(claims.hold(api, stale, "bob", "moving")) is None
+    assert (last(world).name, last(world).message) == (ended.name, ended.message)
+
+
+def test_a_hold_counts_the_attempt_that_was_lost_since_the_task_was_read(
+    world: World, api: Api
+) -> None:
+    stale = read(world, api)
+    claimed(world, api)
+    world.machines[0].alive = False
+    world.pass_time(31)
+    world.finish(world.start("sweeper", world.sweeper))
+    assert last(world).note.attempt == 2
+    assert world.server.run(claims.hold(api, stale, "bob", "moving")) is None
+    assert (last(world).name, last(world).note.attempt) == ("Queued", 2)
+
+
 def test_a_hold_that_is_put_back_says_so(world: World, api: Api) -> None:
     run = read(world, api, 1)
     note = world.server.run(claims.hold(api, run, "bob", "moving"))

@@ -129,6 +129,13 @@ async def _answers(server: Server, ids: Sequence[str], said: Sequence[tuple[int,
     answers.append([r.name for r in offered])
     answers.append(sorted(r.name for r in found))
     answers.append([r.name for r in found if r.place is not None])
+    line = [
+        r async for r in runs.find(api, runs.placed(), pool=POOL, queue=QUEUE, sort=runs.BY_PLACE)
+    ]
+    # Who is asked for by place alone is who waits: a place goes with the state SCHEDULED.
+    waiting = {r.id for r in found if r.state is not None and r.state.type == "SCHEDULED"}
+    assert {r.id for r in line} == waiting
+    answers.append([r.name for r in line])
     await api.close()
     return answers
 

@@ -127,8 +127,13 @@ class Twin(httpx.AsyncBaseTransport):
         }
 
     def _filtered(self, body: Json) -> list[TwinRun]:
-        types = body["flow_runs"]["state"]["type"]["any_"]
-        found = [r for r in self.runs.values() if r.state["type"] in types]
+        where = body["flow_runs"]
+        if "next_scheduled_start_time" in where:
+            after = parse(where["next_scheduled_start_time"]["after_"])
+            found = [r for r in self.runs.values() if r.place is not None and r.place >= after]
+        else:
+            types = where["state"]["type"]["any_"]
+            found = [r for r in self.runs.values() if r.state["type"] in types]
         if body["sort"] == "NEXT_SCHEDULED_START_TIME_ASC":
             found.sort(key=lambda r: r.place or r.created)
         start = body["offset"]

@@ -266,7 +266,7 @@ class Client:
         note = Note("queued by a test", by="test", since=self.api.clock.now())
         run = await runs.create(
             self.api,
-            deployment_id=deployment["id"],
+            deployment,
             write=lifecycle.queued(note),
             name=name,
             queue=queue,

@@ -33,6 +33,7 @@ GUESTS = ("apps/quickstart/digits.py",)
 _FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 DOORS: dict[str, tuple[str, ...]] = {
+    "blake3": ("store/",),
     "boto3": ("cloud/aws.py",),
     "botocore": ("cloud/aws.py",),
     "docker": ("runtimes/docker.py",),

@@ -57,7 +57,7 @@ async def task(
     new.setdefault("parameters", {"General": {"lr": 0.1, more: ""}})
     made = await runs.create(
         ask.api,
-        deployment_id=str(deployment["id"]),
+        deployment,
         write=lifecycle.made("alice"),
         name=name,
         tags=[*marks, *tags(project, "alice")],

@@ -24,13 +24,13 @@ class Bench:
     def __init__(self, api: Api, pool: str) -> None:
         self.api = api
         self.pool = pool
-        self.deployment = ""
+        self.deployment: dict[str, Any] = {}
 
     async def queue(self, name: str = "cpu", **options: Any) -> Queue:
         return await pools.create_queue(self.api, self.pool, name, **options)
 
-    async def deploy(self, queue: Queue, flow: str = "train") -> str:
-        made = await deployments.ensure(
+    async def deploy(self, queue: Queue, flow: str = "train") -> dict[str, Any]:
+        return await deployments.ensure(
             self.api,
             flow=flow_name(self.pool, flow),
             name="clearflow",
@@ -38,7 +38,6 @@ class Bench:
             queue=stored(queue.name),
             entrypoint="flow.py:train",
         )
-        return str(made["id"])
 
     async def task(self, queue: Queue, name: str, **options: Any) -> Run:
         """A task at the back of a queue."""
@@ -46,8 +45,8 @@ class Bench:
             self.deployment = await self.deploy(queue)
         note = Note("queued by tester", by="tester", since=options.pop("since", None))
         options.setdefault("write", lifecycle.queued(note, options.pop("place", None)))
-        options.setdefault("deployment_id", self.deployment)
-        return await runs.create(self.api, name=name, queue=stored(queue.name), **options)
+        of = options.pop("of", self.deployment)
+        return await runs.create(self.api, of, name=name, queue=stored(queue.name), **options)
 
     async def tasks(self, queue: Queue, names: Iterable[str]) -> dict[str, Run]:
         """Tasks at the back of a queue, in this order."""

@@ -27,8 +27,9 @@ class Server(Api):
         if path == "/flow_runs/filter":
             wanted = body["flow_runs"]["id"]["any_"]
             return [{"id": i, "name": i, "state": None} for i in wanted if i in self.made]
-        if path.endswith("/create_flow_run"):
-            return {"id": "by itself", "name": "", "state": None}
+        if path == "/flow_runs/":
+            labels = {"prefect.deployment.id": "d"}
+            return {"id": "by itself", "name": "", "state": None, "labels": labels}
         self.requests_of.append(len(body))
         at = self.locked.pop(0) if self.locked else None
         results: list[dict[str, Any]] = []
@@ -45,9 +46,8 @@ class Server(Api):
 
 
 async def _create(api: Api, key: str, name: str = "good") -> Run:
-    return await runs.create(
-        api, deployment_id="d", write=_WRITE, name=name, idempotency_key=key, queue="cpu"
-    )
+    of = runs.like(Run("r", "", None, flow_id="f", deployment_id="d", pool="p", queue="q"))
+    return await runs.create(api, of, write=_WRITE, name=name, idempotency_key=key, queue="cpu")
 
 
 async def _all(api: Api, *keys: str) -> list[Run]:

@@ -1,4 +1,8 @@
-"""Models that libraries save into files are taken; with the libraries themselves, but for torch."""
+"""Models that libraries save into files are taken; with the libraries themselves, if not too large.
+
+In the places of PyTorch, Keras and CatBoost stand modules with what these document: the classes,
+where they lie, how their methods are called.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +51,47 @@ import torch
 torch.save({"w": 1}, "model.pt")
 torch.save({"w": 1}, open("other.pt", "wb"))
 """
+CATBOOST = """
+import catboost
+model = catboost.CatBoostClassifier()
+model.save_model("model.cbm")
+model.save_model(fname="model.json", format="json", pool=None)
+"""
+KERAS = """
+import keras
+model = keras.Sequential()
+model.save("model.keras", overwrite=True)
+model.save(filepath="folder")
+model.save_weights("w.weights.h5")
+"""
+OF_CATBOOST = '[["model.cbm", "CatBoost"], ["model.json", "CatBoost"]]'
+OF_KERAS = '[["model.keras", "Keras"], ["folder", "Keras"], ["w.weights.h5", "Keras"]]'
+STAND_INS = {
+    "torch/__init__.py": "from .serialization import save\n",
+    "torch/serialization.py": "def save(obj, f):\n    pass\n",
+    "catboost/__init__.py": "from .core import CatBoost, CatBoostClassifier\n",
+    "catboost/core.py": """
+class CatBoost:
+    def save_model(self, fname, format="cbm", export_parameters=None, pool=None):
+        pass
+class CatBoostClassifier(CatBoost):
+    pass
+""",
+    "keras/__init__.py": "from keras.src.models.sequential import Sequential\n",
+    "keras/src/models/model.py": """
+class Model:
+    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
+        if zipped is None and filepath == "model.keras":
+            self.save_weights("inner.weights.h5")
+    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
+        pass
+""",
+    "keras/src/models/sequential.py": """
+from keras.src.models.model import Model
+class Sequential(Model):
+    pass
+""",
+}
 
 
 @pytest.mark.parametrize(
@@ -58,16 +103,19 @@ torch.save({"w": 1}, open("other.pt", "wb"))
         (XGBOOST, "", "True", '[["model.json", "XGBoost"]]'),
         (TORCH, "", "True", '["model.pt", "PyTorch"]'),
         (TORCH, "import torch", "True", '["model.pt", "PyTorch"]'),
+        (CATBOOST, "", "True", OF_CATBOOST),
+        (KERAS, "", "True", OF_KERAS),
+        (KERAS, "import keras", "True", OF_KERAS),
         (JOBLIB, "", "{'joblib': False}", "[]"),
+        (CATBOOST + KERAS, "", "{'keras': False, 'catboost': False}", "[]"),
     ],
 )
 def test_what_is_saved_is_taken(
     program: str, before: str, wanted: str, said: str, tmp_path: Path
 ) -> None:
-    stand_in = tmp_path / "torch"
-    stand_in.mkdir()
-    (stand_in / "__init__.py").write_text("from .serialization import save\n")
-    (stand_in / "serialization.py").write_text("def save(obj, f):\n    pass\n")
+    for name, code in STAND_INS.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(code)
     done = subprocess.run(
         [sys.executable, "-c", WATCHED.format(program=program, before=before, wanted=wanted)],
         env=clean_environment(),

@@ -17,7 +17,7 @@ from clearflow.datasets.progress import Progress
 from clearflow.datasets.scan import Source, scan
 from clearflow.datasets.sending import Known, Sent
 from clearflow.errors import NotFound, Refused, ServerError, Usage
-from clearflow.store import Content, Store
+from clearflow.store import Content, Store, hashing
 from clearflow.words import manifest
 from clearflow.words.manifest import SMALL, File, Manifest
 from clearflow.words.places import Place
@@ -102,6 +102,20 @@ async def test_a_second_version_sends_what_changed(store: Store, tmp_path: Path)
     assert became.added == ("moved",)
     assert became.removed == ("500",)
     assert len(became.modified) == 11
+
+
+async def test_large_files_may_go_by_either_hash(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    top = make(tmp_path / "here", {"big": os.urandom(LARGE), "small": b"small"})
+    with monkeypatch.context() as patch:
+        patch.setattr(hashing, "WAYS", (hashing.sha256,))
+        files = by_path(await send(store, top))
+    await fetching.fetch(store, files, tmp_path / "there", Progress())
+    assert read(tmp_path / "there") == read(top)
+    assert await fetching.broken(store, files, Progress()) == {}
+    same = await sending.hashes(store, scan(str(top)), Progress(), files)
+    assert {f.path: f.hash for f in same} == {p: f.hash for p, f in files.items()}
 
 
 async def test_an_interrupted_upload_goes_on_where_it_stopped(
@@ -240,6 +254,15 @@ def test_a_draft_is_kept_until_it_is_sent(clearflow_home: Path):
     with drafts.changed(id) as draft:
         draft.forget(lambda path: True)
     assert drafts.read(id).empty
+    # What somebody adds while it is sent stays.
+    for more in ([], [Source("new", "somewhere/new", 1, 1)]):
+        with drafts.changed(id) as draft:
+            draft.add([source])
+        before = drafts.read(id)
+        with drafts.changed(id) as draft:
+            draft.add(more)
+        drafts.sent(id, before)
+        assert list(drafts.read(id).added.values()) == more
     drafts.forget(id)
     assert not list((clearflow_home / "drafts").iterdir())
     settings.cache_clear()

@@ -1,6 +1,9 @@
 """Job variables: what the pool sets, the deployment asks for, and the run changes."""
 
-from clearflow._prefect.template import VARIABLES, base_job_template
+import pytest
+
+from clearflow._prefect.template import VARIABLES, base_job_template, check_variables
+from clearflow.errors import Usage
 from clearflow.words.jobs import effective
 
 
@@ -25,3 +28,38 @@ def test_the_form_holds_everything_a_task_may_ask_for() -> None:
     for name, variable in VARIABLES.items():
         assert variable["title"], name
         assert variable["description"].endswith("."), name
+
+
+def test_what_the_form_would_take_is_taken_and_what_it_does_not_know_too() -> None:
+    check_variables(
+        {
+            "gpus": 0,
+            "cpus": 0.5,
+            "memory_mb": None,
+            "env": {"A": None},
+            "requirements": ["numpy"],
+            "runtime": "docker",
+            "exclusive": True,
+            "something_else": object(),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("gpus", "two", "of the type integer"),
+        ("gpus", True, "of the type integer"),
+        ("gpus", -1, "at least 0"),
+        ("grace_seconds", 301, "at most 300"),
+        ("time_limit_seconds", 0, "more than 0"),
+        ("runtime", "podman", "one of process, docker"),
+        ("requirements", "numpy", "of the type array"),
+        ("env", [], "of the type object"),
+    ],
+)
+def test_a_job_variable_that_no_machine_could_read_is_refused(
+    name: str, value: object, wanted: str
+) -> None:
+    with pytest.raises(Usage, match=f"{name} is .*, and has to be {wanted}"):
+        check_variables({name: value})

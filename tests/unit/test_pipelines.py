@@ -131,7 +131,7 @@ def test_steps_run_in_order_and_get_what_they_refer_to(server: Server) -> None:
         base_task_id="base",
         parameter_override={"Args/rows": "${pipeline.rows}", "General": {"of": "${pipeline.rows}"}},
         execution_queue="gpu",
-        task_overrides={"container.image": "python:3.12"},
+        task_overrides={"container.image": "python:3.12", "script.branch": "v${pipeline.rows}"},
         configuration_overrides={"c": {"deep": 1}},
     )
     assert made.start_locally()
@@ -139,6 +139,7 @@ def test_steps_run_in_order_and_get_what_they_refer_to(server: Server) -> None:
     assert (first["step"], first["queue"]) == ("a", "gpu")
     assert first["parameters"] == {"Args": {"rows": 7}, "General": {"of": 7}}
     assert first["variables"] == {"image": "python:3.12"}
+    assert (first["origin"], second["origin"]) == ({"branch": "v7"}, {})
     assert first["base"] == "base"
     assert second["parameters"] == {"kwargs": {"x": "artifact:a#1/return_object"}}
     assert second["function"]["name"] == "work"
@@ -162,7 +163,7 @@ def test_what_cannot_be_is_said_before_anything_starts(server: Server) -> None:
     with pytest.raises(Usage, match="defined inside test_what_cannot_be"):
         made.add_function_step("a", inner)
     with pytest.raises(Usage, match="cannot override"):
-        made.add_step("a", base_task_id="x", task_overrides={"script.branch": "main"})
+        made.add_step("a", base_task_id="x", task_overrides={"script.diff": ""})
     with pytest.raises(Usage, match="a metric is a title and a series"):
         made.add_step("a", base_task_id="x", monitor_metrics=[("loss",)])
     with pytest.raises(Usage, match="no continue behaviour"):

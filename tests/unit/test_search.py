@@ -8,10 +8,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import clearflow
 from clearflow.apps import catalog
 from clearflow.automation.search import judging, limits
 from clearflow.automation.search.settings import SearchSettings
@@ -25,6 +27,7 @@ from clearflow.automation.search.strategies import (
 )
 from clearflow.automation.search.trials import STOPPED, Trial
 from clearflow.client import door, optimizer
+from clearflow.client.optimizers import further
 from clearflow.errors import Usage
 from clearflow.words.curves import Curve
 from clearflow.words.models import Run, State
@@ -119,12 +122,15 @@ def test_what_the_program_says_becomes_settings(monkeypatch):
     assert [o["sign"] for o in said["objectives"]] == ["min", "max_global"]
     said.pop("pruner")
     assert SearchSettings.model_validate(said).space.holds({"lr": 0.2})
+    unsendable = optuna.pruners.NopPruner()
+    vars(unsendable)["hook"] = lambda: None
     wrong: Any
     for wrong, words in (
         ({"optimizer_class": "Bayes"}, "no optimizer"),
         ({"objective_metric_sign": "minimum"}, "no sign"),
         ({"objective_metric_title": ["a", "b"]}, "not as many"),
-        ({"optuna_sampler": object()}, "an object cannot be sent"),
+        ({"optuna_sampler": object()}, "is not of Optuna"),
+        ({"optuna_pruner": unsendable}, "this NopPruner cannot be sent"),
     ):
         with pytest.raises(Usage, match=words):
             optimizer.HyperParameterOptimizer(
@@ -132,6 +138,37 @@ def test_what_the_program_says_becomes_settings(monkeypatch):
                 [UniformParameterRange("lr", 0.1, 0.5)],
                 **{"objective_metric_title": "a", "objective_metric_series": "b"} | wrong,
             )
+
+
+def test_samplers_and_pruners_travel_as_objects():
+    """As they are, also into a controller that begins again; and what is none is refused."""
+    sampler = optuna.samplers.TPESampler(n_startup_trials=2, seed=1)
+    pruner = optuna.pruners.ThresholdPruner(upper=0.5, n_warmup_steps=3)
+    said = further({"optuna_sampler": sampler, "optuna_pruner": pruner, "total_max_jobs": 9})
+    assert (said["sampler"], said["pruner"]) == ("TPESampler", "ThresholdPruner")
+    known = [walk(strategy(told(**said), "s", known=n), range(1, 6)) for n in (0, 0, 3)]
+    assert known[0] == known[1] != known[2]
+    chooser = strategy(told(**said), "s")
+    chooser.ask(1)
+    assert not chooser.prunes(1, [(0, 9.0), (1, 9.0)])
+    assert chooser.prunes(1, [(0, 9.0), (1, 9.0), (3, 9.0)])
+    with pytest.raises(Usage, match="a ThresholdPruner is no sampler"):
+        strategy(told(sampler_object=said["pruner_object"]), "s")
+    with pytest.raises(Usage, match="cannot be read here"):
+        strategy(told(sampler_object="bm90aGluZw=="), "s")
+    with pytest.raises(Usage, match="takes no sampler_arguments"):
+        told(**said, sampler_arguments={"seed": 1})
+
+
+def test_scripts_for_clearml_find_names_where_they_look():
+    from clearflow import automation
+
+    names = [name for name in dir(automation) if name[0].isupper() and name != "TYPE_CHECKING"]
+    assert {"TaskScheduler", "TriggerScheduler", "PipelineController"} < set(names)
+    assert set(names) < set(clearflow.__all__)
+    assert automation.HyperParameterOptimizer is optimizer.HyperParameterOptimizer
+    with pytest.raises(AttributeError, match="Oracle"):
+        automation.Oracle  # noqa: B018
 
 
 # -- strategies -------------------------------------------------------------------------------

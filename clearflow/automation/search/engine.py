@@ -62,6 +62,7 @@ class Search:
         self._active: dict[int, Trial] = {}
         self._closed = ""
         self._began = api.clock.now()
+        self._limit, self._ask_limit = str(run.labels.get(limits.LIMIT) or ""), False
         self._report = Report(api, run.id, settings)
         self._woken = asyncio.Event()
         self._all = True
@@ -132,10 +133,12 @@ class Search:
 
     async def _listen(self) -> None:
         resources = [f"prefect.tag.{trials.mark(self._task.task_id)}"]
-        names = [f"{events.FLOW_RUN}*", REPORTED]
+        names = [f"{events.FLOW_RUN}*", REPORTED, limits.LIMIT]
         async for event in events.stream(self._api.connection, resources, names):
             if event is CONNECTED:
-                self._all = True
+                self._all = self._ask_limit = True
+            elif event.name == limits.LIMIT:
+                self._ask_limit = True
             else:
                 inside = event.related.get("flow-run", "").removeprefix(events.FLOW_RUN)
                 run = event.run_id or inside
@@ -273,9 +276,13 @@ class Search:
 
     def _until(self, now: datetime) -> datetime | None:
         tasks = [trial.run for trial in self.trials.values()]
-        return limits.until(self._settings, self._began, tasks, now)
+        return limits.until(self._settings, self._began, tasks, now, self._limit)
 
     async def _in_time(self) -> None:
+        if self._ask_limit:
+            self._ask_limit = False
+            fresh = await runs.read(self._api, self._task.id)
+            self._limit = str(fresh.labels.get(limits.LIMIT) or "")
         now = self._api.clock.now()
         end = self._until(now)
         if self._closed or end is None or now < end:

@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
+from clearflow import clock
 from clearflow.automation.search.settings import SearchSettings
 from clearflow.words.models import Run
 
+LIMIT = "clearflow.search.limit"
+"""The label of a search, when somebody has set another end for it: that moment, or `never`; and
+the event that tells it."""
+NEVER = "never"
+
 
 def until(
-    settings: SearchSettings, began: datetime, tasks: Collection[Run], now: datetime
+    settings: SearchSettings,
+    began: datetime,
+    tasks: Collection[Run],
+    now: datetime,
+    said: str = "",
 ) -> datetime | None:
-    """When its time will be over, as things are; None for never."""
+    """When its time will be over, as things are; None for never. `said` is what LIMIT says."""
     ends = []
-    if settings.optimization_time_limit is not None:
+    if said and said != NEVER:
+        ends.append(clock.parse(said))
+    elif not said and settings.optimization_time_limit is not None:
         ends.append(began + timedelta(minutes=settings.optimization_time_limit))
     if settings.compute_time_limit is not None:
         left = timedelta(minutes=settings.compute_time_limit) - used(tasks, now)

@@ -5,8 +5,10 @@ The study is in memory, and made anew out of the trial tasks: these are its stor
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import inspect
+import pickle
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -122,6 +124,11 @@ def _distribution(axis: Axis) -> Any:
 
 
 def _sampler(settings: SearchSettings, name: str, known: int) -> Any:
+    if settings.sampler_object:
+        made = _unpacked("sampler", settings.sampler_object, optuna.samplers.BaseSampler)
+        if known:
+            made.reseed_rng()
+        return made
     said = dict(settings.sampler_arguments)
     kind = _named("sampler", settings.sampler, optuna.samplers, optuna.samplers.BaseSampler)
     if kind.__name__ == "TPESampler" and settings.max_number_of_concurrent_tasks > 1:
@@ -138,8 +145,23 @@ def _sampler(settings: SearchSettings, name: str, known: int) -> Any:
 def _pruner(settings: SearchSettings) -> Any:
     if settings.pruner is None:
         return optuna.pruners.NopPruner()
+    if settings.pruner_object:
+        return _unpacked("pruner", settings.pruner_object, optuna.pruners.BasePruner)
     kind = _named("pruner", settings.pruner, optuna.pruners, optuna.pruners.BasePruner)
     return _made("pruner", kind, settings.pruner_arguments, {})
+
+
+def _unpacked(what: str, text: str, base: type) -> Any:
+    try:
+        found = pickle.loads(base64.b64decode(text))
+    except Exception as error:  # of another version of Optuna, or no object at all
+        raise Usage(
+            f"the {what} cannot be read here: {' '.join(str(error).split())}",
+            hint="is it the same version of Optuna?",
+        ) from None
+    if not isinstance(found, base):
+        raise Usage(f"a {type(found).__name__} is no {what}")
+    return found
 
 
 def _named(what: str, name: str, module: Any, base: type) -> Any:

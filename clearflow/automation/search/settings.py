@@ -66,12 +66,16 @@ class SearchSettings(BaseModel):
     sampler_arguments: dict[str, Any] = Field(
         default_factory=dict, description="What the sampler is made with, by name."
     )
+    sampler_object: str = Field(
+        "", description="The sampler itself, instead of its name: pickled, in base64."
+    )
     pruner: str | None = Field(
         None, description="One of Optuna's pruners, by its name; it stops hopeless trials."
     )
     pruner_arguments: dict[str, Any] = Field(
         default_factory=dict, description="What the pruner is made with, by name."
     )
+    pruner_object: str = Field("", description="The pruner itself, instead of its name: likewise.")
     seed: int | None = Field(None, description="The same seed draws the same points again.")
     continue_from: list[str] = Field(
         default_factory=list,
@@ -114,9 +118,12 @@ class SearchSettings(BaseModel):
                 hint="total_max_jobs, optimization_time_limit or compute_time_limit is one",
             )
         if self.optimizer != "optuna":
-            for name in ("continue_from", "sampler_arguments"):
+            for name in ("continue_from", "sampler_arguments", "sampler_object"):
                 if getattr(self, name):
                     raise Usage(f"{name} is for the optimizer optuna")
+        for what in ("sampler", "pruner"):
+            if getattr(self, f"{what}_object") and getattr(self, f"{what}_arguments"):
+                raise Usage(f"a {what} that is made already takes no {what}_arguments")
         if self.pruner is not None and len(self.objectives) > 1:
             raise Usage("of several objectives nobody knows which trial is hopeless: no pruner")
         least, most = self.min_iteration_per_job, self.max_iteration_per_job

@@ -95,7 +95,7 @@ async def start(
     )
     return await runs.create(
         api,
-        deployment_id=str(made["id"]),
+        made,
         write=lifecycle.queued(Note(f"launched by {by}", by=by)),
         name=name,
         queue=stored(queue),

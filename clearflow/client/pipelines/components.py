@@ -165,6 +165,9 @@ def component(
     post_execute_callback: Callable[..., Any] | None = None,
     status_change_callback: Callable[..., Any] | None = None,
     tags: Sequence[str] | None = None,
+    repo: str | None = None,
+    repo_branch: str | None = None,
+    repo_commit: str | None = None,
     **unused: Any,
 ) -> Any:
     """Make a function a step of the pipelines that call it.
@@ -195,6 +198,9 @@ def component(
         "post_execute_callback": post_execute_callback,
         "status_change_callback": status_change_callback,
         "tags": tags,
+        "repo": repo,
+        "repo_branch": repo_branch,
+        "repo_commit": repo_commit,
     }
 
     def decorate(function: Callable[..., Any]) -> Component:

@@ -10,6 +10,7 @@ from clearflow.client.functions import as_parameters, check_arguments, located
 from clearflow.client.pipelines.steps import (
     Step,
     behaviour,
+    origin_of,
     retries_of,
     sections,
     variables_of,
@@ -129,12 +130,13 @@ class Described:
             parents: the steps before it, besides those that its parameters refer to.
             parameter_override: parameters such as `{"Args/lr": "${pipeline.lr}"}`.
             configuration_overrides: configurations by name, as text or dictionaries.
-            task_overrides: what it asks of its machine, such as `{"image": "python:3.12"}`.
+            task_overrides: what it asks of its machine, such as `{"image": "python:3.12"}`; its
+                code too: `script.repository`, `script.branch`, `script.version_num` (a commit).
             execution_queue: where it waits; the default queue without it.
             monitor_metrics: scalars that the pipeline shows too: (title, series), or two of these.
             monitor_artifacts: artifacts that the pipeline keeps too: names, or pairs of names.
             time_limit: seconds that it may run; then it is aborted, and has failed.
-            clone_base_task: False to queue the base task itself, a draft.
+            clone_base_task: False to queue the base task itself, a draft, with all of this.
             continue_on_fail: whether its failure leaves the pipeline a good one.
             pre_execute_callback: called with the pipeline, the step and its parameters, which it
                 may change, before it starts; skipped with all that comes after it, if False.
@@ -165,7 +167,7 @@ class Described:
         step.selector = {**selector, "tags": list(base_task_tags or ())}
         step.parameters = sections(parameter_override or {})
         step.configurations = dict(configuration_overrides or {})
-        step.variables = variables_of(task_overrides)
+        step.variables, step.origin = variables_of(task_overrides), origin_of(task_overrides)
         step.queue, step.time_limit, step.clone = execution_queue, time_limit, clone_base_task
         step.cache = cache_executed_step
         step.told(pre_execute_callback, post_execute_callback, status_change_callback)
@@ -196,6 +198,9 @@ class Described:
         retry_delay: float | None = None,
         continue_behaviour: Mapping[str, bool] | None = None,
         tags: Sequence[str] | None = None,
+        repo: str | None = None,
+        repo_branch: str | None = None,
+        repo_commit: str | None = None,
         **unused: Any,
     ) -> bool:
         """A step that runs a function of this program, or of a module beside it.
@@ -207,6 +212,8 @@ class Described:
             function_return: names for what it returns, its artifacts; `return_object` without.
             packages: what it needs, instead of what this program needs.
             docker: the image in which it runs.
+            repo: a repository that has the same file, instead of the code of this program.
+            repo_branch, repo_commit: of that repository, or of the one that this program lies in.
 
         The others are as for `add_step`. Raises Usage for what cannot be.
         """
@@ -226,6 +233,7 @@ class Described:
         step.variables = variables_of(
             task_overrides, packages or self._packages, docker or self._docker
         )
+        step.origin = origin_of(task_overrides, repo, repo_branch, repo_commit)
         step.queue, step.time_limit, step.cache = execution_queue, time_limit, cache_executed_step
         step.told(pre_execute_callback, post_execute_callback, status_change_callback)
         step.shown(monitor_metrics, monitor_artifacts)

@@ -181,6 +181,7 @@ class Engine:
             "project": step.project,
             "cache": step.cache,
             "clone": step.clone,
+            "origin": references.filled(step.origin, self._look),
         }
 
     def _storable(self, step: Step, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+from clearflow.client import door
+from clearflow.errors import ClearflowError
+
 _SLOTS = 4
 
 
@@ -15,7 +18,9 @@ _SLOTS = 4
 def agent(id: str, what: str = "pipeline", slots: int = _SLOTS) -> Iterator[str]:
     """The name of a queue that an agent here serves meanwhile."""
     queue = f"{what} {id[:8]}"
-    words = ["agent", "start", "--queue", queue, "--create-queue", "--slots", str(slots)]
+    # Steps and trials can wait in it at once, while the agent starts.
+    door.ask("queue.make", name=queue)
+    words = ["agent", "start", "--queue", queue, "--slots", str(slots)]
     name = f"{what}-{id[:8]}-{os.getpid()}"
     started = subprocess.Popen(
         [sys.executable, "-m", "clearflow", *words, "--name", name],
@@ -32,13 +37,6 @@ def agent(id: str, what: str = "pipeline", slots: int = _SLOTS) -> Iterator[str]
             started.wait(60)
         finally:
             started.kill()
-        _delete(queue)
-
-
-def _delete(queue: str) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "clearflow", "queue", "delete", queue],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
+        # One that still has tasks stays, for whoever looks after them.
+        with contextlib.suppress(ClearflowError):
+            door.ask("queue.delete", name=queue)

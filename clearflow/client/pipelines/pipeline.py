@@ -64,8 +64,7 @@ class Pipeline(Described):
         self._graph.check()
         names = list(self._graph.nodes)
         for step in self._steps():
-            said = [step.parameters, step.configurations, step.variables]
-            references.check(step.name, said, names, list(self._parameters))
+            references.check(step.name, step.said, names, list(self._parameters))
 
     def _connect(self) -> None:
         if self._parameters:

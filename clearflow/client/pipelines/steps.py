@@ -18,6 +18,11 @@ _FIELDS = {
     "container.setup_shell_script": "setup_script",
     "script.requirements.pip": "requirements",
 }
+_CODE = {
+    "script.repository": "repository",
+    "script.branch": "branch",
+    "script.version_num": "commit",
+}
 _JOB = (
     "cpus", "env", "gpus", "grace_seconds", "image", "max_attempts", "memory_mb",
     "python_version", "requirements", "runtime", "setup_script",
@@ -41,6 +46,7 @@ class Step(Node):
     parameters: Mapping[str, Any] = field(default_factory=dict)
     configurations: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
     queue: str | None = None
     project: str | None = None
     tags: Sequence[str] = ()
@@ -88,7 +94,12 @@ class Step(Node):
 
     def refers_to(self) -> list[str]:
         """The steps that its parameters refer to."""
-        return references.steps_of([self.parameters, self.configurations, self.variables])
+        return references.steps_of(self.said)
+
+    @property
+    def said(self) -> list[Mapping[str, Any]]:
+        """All that may have references in it."""
+        return [self.parameters, self.configurations, self.variables, self.origin]
 
 
 def pairs(asked: Sequence[Any]) -> list[tuple[tuple[str, str], tuple[str, str]]]:
@@ -129,12 +140,26 @@ def variables_of(
     if docker is not None:
         found["image"] = docker
     for name, value in (overrides or {}).items():
+        if name in _CODE:
+            continue
         key = _FIELDS.get(name, name)
         if key not in _JOB:
-            known = ", ".join([*_FIELDS, *_JOB])
+            known = ", ".join([*_FIELDS, *_CODE, *_JOB])
             raise Usage(f"a step cannot override {name!r}", hint=f"it can: {known}")
         found[key] = plain(value)
     return found
+
+
+def origin_of(
+    overrides: Mapping[str, Any] | None,
+    repository: str | None = None,
+    branch: str | None = None,
+    commit: str | None = None,
+) -> dict[str, Any]:
+    """Where the code of a step comes from, if not from where it would."""
+    found = {"repository": repository, "branch": branch, "commit": commit}
+    found.update({_CODE[name]: v for name, v in (overrides or {}).items() if name in _CODE})
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def behaviour(
