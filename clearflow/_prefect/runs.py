@@ -18,6 +18,7 @@ from clearflow.words.models import PAUSED, PENDING, Run, State
 PAGE = 200  # the server's limit
 BY_PLACE = "NEXT_SCHEDULED_START_TIME_ASC"
 NEWEST = "EXPECTED_START_TIME_DESC"
+_LIKE = "like"
 _KIND = "__prefect_kind"
 _DEPLOYMENT = "prefect.deployment.id"
 FIRST_PLACE = datetime(1970, 1, 1, tzinfo=UTC)
@@ -243,7 +244,11 @@ async def create(
         body["parent_task_run_id"] = task_run
     together = bulk.current()
     if together is not None and idempotency_key:
-        return await together.create(of["id"], {**body, "enforce_parameter_schema": False})
+        told = {**body, "enforce_parameter_schema": False}
+        if _LIKE in of:
+            # This route goes by the deployment, whose own queue may be another one than the run's.
+            told["work_queue_name"] = queue or of["work_queue_name"]
+        return await together.create(of["id"], told)
     if _KIND in json.dumps(of["parameters"]):
         # Templates and references in them are filled in by this route only.
         told = {**body, "parameters": dict(parameters or {}), "enforce_parameter_schema": False}
@@ -267,6 +272,7 @@ async def create(
 def like(run: Run) -> dict[str, Any]:
     """The deployment of a run, for one that has all that it has without asking it again."""
     return {
+        _LIKE: run.id,
         "id": run.deployment_id,
         "flow_id": run.flow_id,
         "work_pool_name": run.pool,

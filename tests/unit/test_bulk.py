@@ -22,6 +22,7 @@ class Server(Api):
         self.locked = list(locked)
         self.made: dict[str, dict[str, Any]] = {}
         self.requests_of: list[int] = []
+        self.queues: set[str | None] = set()
 
     async def post(self, path: str, body: Any = None) -> Any:
         if path == "/flow_runs/filter":
@@ -31,6 +32,7 @@ class Server(Api):
             labels = {"prefect.deployment.id": "d"}
             return {"id": "by itself", "name": "", "state": None, "labels": labels}
         self.requests_of.append(len(body))
+        self.queues = {each.get("work_queue_name") for each in body}
         at = self.locked.pop(0) if self.locked else None
         results: list[dict[str, Any]] = []
         for number, each in enumerate(body):
@@ -86,3 +88,17 @@ async def test_one_that_cannot_be_made_keeps_no_other_from_it() -> None:
 
 async def test_outside_each_is_made_by_itself() -> None:
     assert (await _create(Server(), "a")).id == "by itself"
+
+
+async def test_a_copy_goes_where_the_task_is_and_not_to_the_deployments_own_queue() -> None:
+    api = Server()
+    of = runs.like(Run("r", "", None, flow_id="f", deployment_id="d", pool="p", queue="gpu"))
+    with bulk.together(api):
+        await runs.create(api, of, write=_WRITE, idempotency_key="a")
+        assert api.queues == {"gpu"}
+        await runs.create(api, of, write=_WRITE, idempotency_key="b", queue="gpu")
+        assert api.queues == {"gpu"}
+        whole = {**of, "name": "train", "entrypoint": "train.py"}
+        del whole["like"]
+        await runs.create(api, whole, write=_WRITE, idempotency_key="c", queue="gpu")
+        assert api.queues == {None}
