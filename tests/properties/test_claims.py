@@ -10,12 +10,13 @@ import pytest
 
 from clearflow._prefect import claims, runs, settling
 from clearflow._prefect.http import Api
+from clearflow.tasks import loss
 from clearflow.words import lifecycle, losing
 from clearflow.words.lifecycle import Exit, Standing, Taken, Write
 from clearflow.words.models import Run, State
 from clearflow.words.notes import Note
 from tests.properties.server import RealServer
-from tests.properties.world import SILENCE, World
+from tests.properties.world import POOL, SILENCE, World
 
 DONE = Exit(code=0)
 
@@ -275,6 +276,8 @@ def test_a_lost_flow_with_retries_is_offered_again(world: World, api: Api) -> No
     assert world.server.run(runs.propose(api, world.tasks[0], failed)) is None
     between = read(world, api)
     assert between.retrying_in_process
+    active = world.server.run(loss.active_runs(api, POOL))
+    assert [r.id for r in active] == [between.id]
     world.pass_time(31)
     assert losing.is_lost(between, {"box:0": None}, world.now(), SILENCE)
     lost = claims.lose(api, between, "silent", by="sweeper", max_attempts=2, stale_after=SILENCE)
