@@ -15,8 +15,8 @@ from clearflow.words import lifecycle, losing
 from clearflow.words.lifecycle import Exit, Standing, Taken, Write
 from clearflow.words.models import Run, State
 from clearflow.words.notes import Note
-from tests.properties.server import RealServer
-from tests.properties.world import POOL, SILENCE, World
+from tests.properties.server import POOL, RealServer
+from tests.properties.world import SILENCE, World
 
 DONE = Exit(code=0)
 

@@ -63,6 +63,16 @@ def _main() -> int:
 
 
 @contextlib.contextmanager
+def _prefect(env: Mapping[str, str]) -> Iterator[None]:
+    """Prefect reads its settings once, as it is imported, which here it has been."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    told = {PREFECT_API_URL: "PREFECT_API_URL", PREFECT_HOME: "PREFECT_HOME"}
+    with temporary_settings({of: env[name] for of, name in told.items() if name in env}):
+        yield
+
+
+@contextlib.contextmanager
 def _process(env: Mapping[str, str], folder: Path | None, words: tuple[str, ...]) -> Iterator[None]:
     """What a process of its own would have for itself."""
     environ, argv, stdin = dict(os.environ), sys.argv, sys.stdin
@@ -71,7 +81,7 @@ def _process(env: Mapping[str, str], folder: Path | None, words: tuple[str, ...]
     sys.argv, sys.stdin = ["clearflow", *words], io.StringIO()
     settings.cache_clear()
     try:
-        with contextlib.chdir(folder or Path.cwd()):
+        with contextlib.chdir(folder or Path.cwd()), _prefect(env):
             yield
     finally:
         os.environ.clear()
