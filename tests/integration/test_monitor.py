@@ -132,7 +132,7 @@ async def test_clearml_dropped_what_came_in_a_burst_or_while_the_monitor_was_dow
     said: list[str] = []
     async with watching(made, slack, project, said):
         await end_many(made, project, names[:8])
-        await until(lambda: len(slack.messages) == 1, what="the first message")
+        await until(lambda: len(slack.messages) >= 1, what="the first message")
     # Nobody watches.
     await end_many(made, project, names[8:16])
     async with watching(made, slack, project, said):
