@@ -32,6 +32,9 @@ class Settings:
     grace: float = _setting(30.0, "from Ctrl-C to SIGTERM, and from there to SIGKILL", 0.0)
     drain: float = _setting(300.0, "how long a stopping agent waits for its tasks", 0.0)
     max_attempts: int = _setting(3, "how often a task is started before its loss is final", 1)
+    warm: int = _setting(
+        1, "0: an agent imports Prefect when its first flow comes; for scripts it needs none", 0
+    )
     dataset_cache: int = _setting(0, "bytes of dataset copies a machine keeps; 0: no limit", 0)
     console_head: int = _setting(1_000_000, "bytes of a console that always reach Prefect", 0)
     console_tail: int = _setting(4_000_000, "last bytes of a console that reach Prefect", 0)

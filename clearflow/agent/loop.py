@@ -29,7 +29,7 @@ from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.settings import settings
 from clearflow.tasks import loss
 from clearflow.words.models import Machine
-from clearflow.words.names import SERVICES, shown
+from clearflow.words.names import COLD, SERVICES, shown
 
 _LISTENS_AFTER = 1.0  # seconds that an agent waits for the event stream before it takes tasks
 
@@ -58,7 +58,8 @@ class Agent:
         policy = options.containers
         light = options.services or SERVICES in options.queues
         more = [*([clearing.DOCKER] if policy else []), *([SERVICES] if light else [])]
-        self.launcher = Launcher(api.connection, *more)
+        cold = [] if settings().warm else [COLD]
+        self.launcher = Launcher(api.connection, *more, *cold)
         self.containers = Containers(name, policy, say)
         self.peers = Peers(api, options.pool, name)
         self.heart = Heart(api, options.pool, name, self._claims, self._beaten, self.peers)

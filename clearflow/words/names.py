@@ -37,6 +37,8 @@ def flow_name(project: str, name: str) -> str:
 
 SERVICES = "services"
 """The queue of light controllers."""
+COLD = "cold"
+"""What a launcher is told that is to import Prefect only when a flow comes."""
 
 # The deployment of a task that is started from none of the user's.
 DEPLOYMENT = "clearflow"

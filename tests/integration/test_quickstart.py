@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,25 +107,32 @@ def test_with_a_server_that_others_use(newcomer, server: PrefectServer):
 
 
 @pytest.mark.parametrize(
-    ("when", "number"),
+    ("when", "number", "own_server"),
     [
-        ("Starting a Prefect server", signal.SIGINT),
-        ("agent start", signal.SIGTERM),
-        ("| epoch", signal.SIGINT),
+        ("Starting a Prefect server", signal.SIGINT, True),
+        ("agent start", signal.SIGTERM, True),
+        ("| epoch", signal.SIGINT, False),
     ],
 )
-def test_interrupted_it_leaves_nothing(newcomer, when: str, number: signal.Signals):
-    process = quickstart(newcomer)
-    wait_until(lambda: when in said(newcomer), 200, what=f"it to say {when!r}")
+def test_interrupted_it_leaves_nothing(
+    newcomer, server: PrefectServer, when: str, number: signal.Signals, own_server: bool
+):
+    env = newcomer if own_server else newcomer | {"PREFECT_API_URL": server.url}
+    process = quickstart(env)
+    wait_until(lambda: when in said(env), 200, what=f"it to say {when!r}")
     process.send_signal(number)
     process.communicate(timeout=60)
-    assert process.returncode == 130, said(newcomer)
-    assert "nothing of it is left" in said(newcomer)
-    assert not left_in(newcomer)
+    assert process.returncode == 130, said(env)
+    assert "nothing of it is left" in said(env)
+    assert not left_in(env)
     # And no process: that is looked at after every test.
 
 
-def test_kept_it_can_be_used_on_and_stopped(newcomer):
+def test_kept_it_can_be_used_on_and_stopped(newcomer, template_database: Path):
+    # As if `clearflow up` had been here before: a new database was made in the first test.
+    folder = Path(newcomer["CLEARFLOW_HOME"]) / "server"
+    folder.mkdir(parents=True)
+    shutil.copyfile(template_database, folder / "prefect.db")
     result = worked(newcomer, quickstart(newcomer, "--keep", "--json", "--trainings=4"))
     is_as_told(result)
     home = Path(newcomer["CLEARFLOW_HOME"])

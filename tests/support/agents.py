@@ -46,6 +46,8 @@ QUICK = {
     "CLEARFLOW_OUTAGE_GRACE": "3",
     "CLEARFLOW_GRACE": "5",
     "CLEARFLOW_DRAIN": "60",
+    # Half of the tests run scripts only.
+    "CLEARFLOW_WARM": "0",
 }
 """Settings of agents under test: nobody waits for minutes, and a busy machine is no outage."""
 
