@@ -476,7 +476,7 @@ async def test_an_agent_launches_what_is_due_and_the_command_line_sees_it(
         done = python(site, str(program))
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[0].startswith("Usage two schedules have the name 'now'")
-        assert done.stdout.splitlines()[-1] == "['now']"
+        assert done.stdout.splitlines()[-1] == "['now', 'count']"
         (scheduler,) = await schedulers.schedulers(ask.api, name, "Nights")
 
         async def both() -> list[Run]:
