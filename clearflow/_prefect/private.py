@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 import importlib
+import json
 import logging
 import ssl
 import sys
@@ -351,3 +352,43 @@ def fires(
     parsed = kind(**known)
     found = parsed._get_dates_generator(n=most, start=start, end=end)
     return [datetime.fromtimestamp(each.timestamp(), UTC) for each in found]
+
+
+def check_schemas_once() -> None:
+    """Have the server of this process check each schema once, and not for each run."""
+    from prefect.utilities.schema_tools import validation
+
+    validator: Any = validation._VALIDATOR
+    check, known = validator.check_schema, set[str]()
+
+    def once(schema: Any, *args: Any, **options: Any) -> None:
+        text = json.dumps(schema, sort_keys=True, default=str)
+        if text in known:
+            return
+        check(schema, *args, **options)
+        if len(known) > 1000:
+            known.clear()
+        known.add(text)
+
+    validator.check_schema = staticmethod(once)
+
+
+def wait_less_for_sqlite() -> None:
+    """Have the server of this process wait 15 s and not 60 for a locked SQLite.
+
+    Whoever asked for it then hears so, and asks again.
+
+    A request that its client left may hold the lock, and the collector, which would free it, may be
+    waiting for one that waits for the lock.
+    """
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    set_up = AioSqliteConfiguration.setup_sqlite
+
+    def shorter(self: Any, connection: Any, record: Any) -> None:
+        set_up(self, connection, record)
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout = 15000;")
+        cursor.close()
+
+    AioSqliteConfiguration.setup_sqlite = shorter  # type: ignore[method-assign, assignment]

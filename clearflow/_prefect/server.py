@@ -24,18 +24,15 @@ from __future__ import annotations
 
 import functools
 import gc
-import importlib
-import json
 import os
 import runpy
 import sys
 import threading
 import time
 import zoneinfo
-from typing import Any
 
 _EVERY = 0.5
-_STARTED = 60  # turns
+_ALL = 10  # turns
 _LATE = "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED"
 _DATABASE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
 
@@ -45,28 +42,25 @@ def _collect() -> None:
     while True:
         time.sleep(_EVERY)
         turn += 1
-        gc.collect(2 if turn % 120 == 0 else 1 if turn % 10 == 0 else 0)
-        if turn == _STARTED:
-            # Code and schemas stay: to look at them again and again would stop all requests.
-            gc.collect()
-            gc.freeze()
+        # A request that its client left in the middle may hold the write lock until it is found.
+        gc.collect(2 if turn % _ALL == 0 else 0)
 
 
-def _check_schemas_once() -> None:
-    # What `private` brings beside this would cost each start half a second.
-    validator: Any = importlib.import_module("prefect.utilities.schema_tools.validation")._VALIDATOR
-    check, known = validator.check_schema, set[str]()
+def _keep_what_is_loaded() -> None:
+    """Code and schemas stay: to look at them again and again would stop all requests.
 
-    def once(schema: Any, *args: Any, **options: Any) -> None:
-        text = json.dumps(schema, sort_keys=True, default=str)
-        if text in known:
-            return
-        check(schema, *args, **options)
-        if len(known) > 1000:
-            known.clear()
-        known.add(text)
+    Before the first request: what one forgets must be found, and nothing that is kept ever is.
+    """
+    import uvicorn
 
-    validator.check_schema = staticmethod(once)
+    load = uvicorn.Config.load
+
+    def and_keep(config: uvicorn.Config) -> None:
+        load(config)
+        gc.collect()
+        gc.freeze()
+
+    uvicorn.Config.load = and_keep  # type: ignore[method-assign, assignment]
 
 
 def main() -> None:
@@ -75,7 +69,11 @@ def main() -> None:
     if not any(os.environ.get(name, "").startswith("postgres") for name in _DATABASE):
         os.environ.setdefault(_LATE, "false")
     gc.disable()
-    _check_schemas_once()
+    from clearflow._prefect import private
+
+    private.check_schemas_once()
+    private.wait_less_for_sqlite()
+    _keep_what_is_loaded()
     threading.Thread(target=_collect, daemon=True, name="garbage").start()
     sys.argv[0] = "prefect"
     runpy.run_module("prefect", run_name="__main__")
