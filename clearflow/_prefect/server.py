@@ -1,4 +1,4 @@
-"""Prefect's server, started as `prefect` starts it but for four things that it does badly.
+"""Prefect's server, started as `prefect` starts it but for five things that it does badly.
 
     python -m clearflow._prefect.server server start --port 4200
 
@@ -18,6 +18,9 @@ made, and takes longer than making it. Here each is checked once.
 Late runs. What has waited for 15 s is renamed `Late`, ten at once, until all are: with SQLite these
 lock each other out, and everybody else. When two hundred schedules were due in one minute nothing
 was launched for minutes. With SQLite nobody renames them, unless somebody sets so.
+
+Waiting. For a locked SQLite a request waits a minute, and with it whoever waits for that request.
+Here it is answered after 15 s that it should come again, as clients do.
 """
 
 from __future__ import annotations
@@ -32,7 +35,6 @@ import time
 import zoneinfo
 
 _EVERY = 0.5
-_ALL = 10  # turns
 _LATE = "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED"
 _DATABASE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
 
@@ -43,7 +45,7 @@ def _collect() -> None:
         time.sleep(_EVERY)
         turn += 1
         # A request that its client left in the middle may hold the write lock until it is found.
-        gc.collect(2 if turn % _ALL == 0 else 0)
+        gc.collect(2 if turn % 40 == 0 else 1 if turn % 4 == 0 else 0)
 
 
 def _keep_what_is_loaded() -> None:

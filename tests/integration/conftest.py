@@ -14,10 +14,15 @@ from tests.support.server import PrefectServer
 
 @pytest.fixture
 def own_site(
-    server: PrefectServer, prefect_env: dict[str, str], tmp_path: Path, unique: Callable[[str], str]
+    server: PrefectServer,
+    prefect_env: dict[str, str],
+    tmp_path: Path,
+    unique: Callable[[str], str],
+    request: pytest.FixtureRequest,
 ) -> Iterator[Site]:
-    """A pool of this test's own on the shared server."""
-    with opened(server.url, prefect_env, tmp_path, unique("pool")) as site:
+    """A pool of this test's own on the shared server; who has a laptop sends scripts."""
+    scripts = "laptop" in request.fixturenames
+    with opened(server.url, prefect_env, tmp_path, unique("pool"), scripts=scripts) as site:
         yield site
 
 
@@ -41,13 +46,18 @@ async def ask(own_ask: Client) -> Client:
 
 
 @pytest.fixture(scope="module")
-def shared_site(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def shared_site(
+    server: PrefectServer,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[Site]:
     """A pool for the tests of a module; `shared_agent` serves it."""
+    scripts = hasattr(request.module, "laptop")
     mark = f"module-{uuid.uuid4().hex[:12]}"
     folder = tmp_path_factory.mktemp("site")
     with marked(mark):
         env = server.env(home=folder / "prefect-home")
-        with opened(server.url, env, folder, f"pool-{mark}") as site:
+        with opened(server.url, env, folder, f"pool-{mark}", scripts=scripts) as site:
             yield site
         left = kill_leftovers(mark)
     assert not left, "left by the module:\n" + "\n".join(map(str, left))

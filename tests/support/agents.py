@@ -46,8 +46,6 @@ QUICK = {
     "CLEARFLOW_OUTAGE_GRACE": "3",
     "CLEARFLOW_GRACE": "5",
     "CLEARFLOW_DRAIN": "60",
-    # Half of the tests run scripts only.
-    "CLEARFLOW_WARM": "0",
 }
 """Settings of agents under test: nobody waits for minutes, and a busy machine is no outage."""
 
@@ -182,12 +180,16 @@ class AgentProcess:
 
 @dataclass
 class Site:
-    """A pool of its own on a server, and the agents that serve it; use it as a context."""
+    """A pool of its own on a server, and the agents that serve it; use it as a context.
+
+    With `scripts` it sees no flows: its agents need not import Prefect for them.
+    """
 
     url: str
     pool: str
     env: Mapping[str, str]
     folder: Path
+    scripts: bool = False
     agents: list[AgentProcess] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 10**6)))
 
@@ -219,6 +221,8 @@ class Site:
             **options,
         }
         settings = QUICK | {"CLEARFLOW_HOME": str(home or self.folder / "home")}
+        if self.scripts:
+            settings["CLEARFLOW_WARM"] = "0"
         environment = {**self.env, **settings, **(env or {})}
         started = AgentProcess(environment, self.folder / f"{label}.log", told, program)
         self.agents.append(started)
@@ -365,9 +369,11 @@ async def _make_pool(site: Site) -> None:
 
 
 @contextlib.contextmanager
-def opened(url: str, env: Mapping[str, str], folder: Path, pool: str) -> Iterator[Site]:
+def opened(
+    url: str, env: Mapping[str, str], folder: Path, pool: str, *, scripts: bool = False
+) -> Iterator[Site]:
     """A site with its pool, whose agents are gone at the end."""
-    site = Site(url, pool, env, folder)
+    site = Site(url, pool, env, folder, scripts)
     asyncio.run(_make_pool(site))
     try:
         yield site
