@@ -346,4 +346,4 @@ async def test_bad_input_is_one_line_at_definition(
     assert "\n" not in raised.value.message
     lost = settings(base["id"], objectives=[{"title": "loss", "series": "test"}])
     (doubt,) = await service.answer("search.check", {"settings": lost})
-    assert "has never reported 'loss/test'; it has reported loss/validation" in doubt
+    assert "has never reported 'loss/test'; it has reported " in doubt

@@ -76,8 +76,9 @@ def _prefect(env: Mapping[str, str]) -> Iterator[None]:
 def _process(env: Mapping[str, str], folder: Path | None, words: tuple[str, ...]) -> Iterator[None]:
     """What a process of its own would have for itself."""
     environ, argv, stdin = dict(os.environ), sys.argv, sys.stdin
+    given = dict(env)  # it may be that of this process
     os.environ.clear()
-    os.environ.update(env)
+    os.environ.update(given)
     sys.argv, sys.stdin = ["clearflow", *words], io.StringIO()
     settings.cache_clear()
     try:
