@@ -371,24 +371,3 @@ def check_schemas_once() -> None:
         known.add(text)
 
     validator.check_schema = staticmethod(once)
-
-
-def wait_less_for_sqlite() -> None:
-    """Have the server of this process wait 15 s and not 60 for a locked SQLite.
-
-    Whoever asked for it then hears so, and asks again.
-
-    A request that its client left may hold the lock, and the collector, which would free it, may be
-    waiting for one that waits for the lock.
-    """
-    from prefect.server.database.configurations import AioSqliteConfiguration
-
-    set_up = AioSqliteConfiguration.setup_sqlite
-
-    def shorter(self: Any, connection: Any, record: Any) -> None:
-        set_up(self, connection, record)
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA busy_timeout = 15000;")
-        cursor.close()
-
-    AioSqliteConfiguration.setup_sqlite = shorter  # type: ignore[method-assign, assignment]

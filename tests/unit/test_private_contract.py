@@ -15,6 +15,7 @@ _DATES = ["self", "n", "start", "end"]
 
 # Module, name, and the parameters that we rely on (None: only that it is there).
 NAMES: list[tuple[str, str, list[str] | None]] = [
+    ("aiosqlite", "Cursor._execute", ["self", "fn", "args", "kwargs"]),
     (
         "prefect._flow_run_suspension",
         "mark_flow_run_suspension_requested",
@@ -70,7 +71,6 @@ NAMES: list[tuple[str, str, list[str] | None]] = [
     ("prefect.logging.handlers", "APILogHandler.prepare", ["self", "record"]),
     ("prefect.server.api.server", "create_api_app", None),
     ("prefect.server.database.configurations", "AioSqliteConfiguration", None),
-    ("prefect.server.database.configurations", "AioSqliteConfiguration.setup_sqlite", None),
     ("prefect.server.database.configurations", "ENGINES", None),
     ("prefect.server.database.dependencies", "temporary_database_config", None),
     ("prefect.server.exceptions", "ObjectNotFoundError", None),
