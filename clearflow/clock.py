@@ -74,6 +74,14 @@ class ServerClock:
             return now()
         return self._local() + self._ahead
 
+    def likely(self) -> datetime:
+        """The server's time as likely as can be, for what is put in order and not compared.
+
+        It is this machine's own time as long as nothing that the server has said speaks against it.
+        """
+        own, estimate = now(), self.now()
+        return own if estimate <= own <= estimate + timedelta(seconds=2) else estimate
+
     @staticmethod
     def _local() -> datetime:
         # Monotonic, so that somebody who sets this machine's clock does not move the estimate.

@@ -198,7 +198,7 @@ async def emit(
     tagged = {f"{TAG}{tag}": str(tag) for tag in told.get("tags") or ()}
     event = {
         "id": str(uuid4()),
-        "occurred": api.clock.now().isoformat(),
+        "occurred": api.clock.likely().isoformat(),
         "event": name,
         "resource": {"prefect.resource.id": resource, **tagged, **(labels or {})},
         "related": [

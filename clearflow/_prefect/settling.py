@@ -77,11 +77,15 @@ async def history(api: Api, run_id: str, token: str) -> list[State]:
     """All states of a run, oldest first, the one it is in last. Raises NotFound.
 
     States are told apart by time, and a server stamps one before it gets hold of the run. So when
-    two were written at once, or by two servers, the order may be wrong; before a claim is given up
-    for gone, the run itself is asked which state it is in.
+    two were written at once, or by two servers, the order may be wrong. Before a claim is given up
+    for gone, the run itself is asked which state it is in; and when a task seems to have been
+    queued again over a request to abort it, which no server accepts: that came later.
     """
     states = await runs.history(api, run_id)
-    if lifecycle.standing(states, token)[0] is not Standing.GONE:
+    if (
+        not lifecycle.out_of_order(states)
+        and lifecycle.standing(states, token)[0] is not Standing.GONE
+    ):
         return states
     current = (await runs.read(api, run_id)).state
     if current is None or (states and states[-1].id == current.id):

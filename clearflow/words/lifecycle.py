@@ -27,6 +27,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from clearflow.words.models import (
@@ -256,6 +257,13 @@ def _ends_claim(state: State) -> bool:
         state.type == SCHEDULED
         or (state.type == PENDING and state.note.claim is not None)
         or (state.type == PAUSED and state.name == DRAFT)
+    )
+
+
+def out_of_order(history: Sequence[State]) -> bool:
+    """Whether a task was queued straight after a request to abort it, as no server accepts."""
+    return any(
+        before.type == CANCELLING and after.type == SCHEDULED for before, after in pairwise(history)
     )
 
 

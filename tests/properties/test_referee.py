@@ -145,7 +145,7 @@ def a_mover_does_not_hear_that_its_task_is_back(world: World) -> None:
 
 def a_mover_is_slow(world: World) -> None:
     mover = world.start("mover", world.mover(0, 0))
-    world.until(mover, "flow_run_states")
+    world.until(mover, "set_state")
     world.step(mover)
     world.pass_time(31)
     sweep(world)

@@ -185,6 +185,7 @@ class PrefectServer:
             "PREFECT_API_DATABASE_CONNECTION_URL": self.database_url,
             # The template holds them; asking again costs every start two seconds.
             "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+            "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
             "PREFECT_SERVER_UI_ENABLED": str(self._ui).lower(),
         }
         return clean_environment(settings | self._settings)

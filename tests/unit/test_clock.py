@@ -105,3 +105,15 @@ def test_a_timestamp_without_a_zone_is_in_utc() -> None:
 
 def test_before_the_first_answer_it_is_this_machines(moments: Time) -> None:
     assert abs(moments.clock.now() - clock.now()) < timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(("off", "own"), [(0.0, True), (-300.0, False), (300.0, False)])
+def test_this_machines_time_is_taken_where_the_server_does_not_speak_against_it(
+    moments: Time, monkeypatch: pytest.MonkeyPatch, off: float, own: bool
+) -> None:
+    moments.passed = 0.9
+    monkeypatch.setattr(clock, "now", lambda: moments.server + timedelta(seconds=off))
+    moments.header()
+    assert moments.late > 0.5
+    right = abs((moments.server - moments.clock.likely()).total_seconds())
+    assert right < 1e-6 if own else right == pytest.approx(moments.late)
