@@ -15,6 +15,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -53,6 +54,9 @@ def pytest_configure(config: pytest.Config) -> None:
             del os.environ[name]
     home = _short_folder()
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    # Whoever starts the run in the background has its children ignore Ctrl-C, which tests press.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(QUIET)
     os.environ["PREFECT_HOME"] = str(home / "prefect")
     os.environ["CLEARFLOW_HOME"] = str(home / "clearflow")

@@ -138,7 +138,7 @@ class Chaos:
         self.outcome = Outcome(plan, folder)
         self.beats = folder / "beats"
         self.beats.mkdir()
-        self.site = Site(server.url, "chaos", server.env(), folder)
+        self.site = Site(server.url, "chaos", server.env(), folder, scripts=plan.scripts)
         self.posts: list[Post] = []
         self._log = (folder / "faults.log").open("w")
         self._helpers: set[asyncio.Task[None]] = set()

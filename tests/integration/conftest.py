@@ -21,7 +21,7 @@ def own_site(
     request: pytest.FixtureRequest,
 ) -> Iterator[Site]:
     """A pool of this test's own on the shared server; who has a laptop sends scripts."""
-    scripts = "laptop" in request.fixturenames
+    scripts = bool({"laptop", "project"} & set(request.fixturenames))
     with opened(server.url, prefect_env, tmp_path, unique("pool"), scripts=scripts) as site:
         yield site
 

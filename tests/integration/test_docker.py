@@ -446,7 +446,7 @@ def lonely_site(
 ) -> Iterator[Site]:
     """A site with a server of its own, which may be killed."""
     env = fresh_server.env(home=tmp_path / "prefect-home")
-    with opened(fresh_server.url, env, tmp_path, unique("pool")) as site:
+    with opened(fresh_server.url, env, tmp_path, unique("pool"), scripts=True) as site:
         yield site
 
 

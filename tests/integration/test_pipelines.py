@@ -394,7 +394,7 @@ def shaken(
 ) -> Iterator[tuple[Site, PrefectServer]]:
     """A site on a server of its own, which may be killed."""
     env = fresh_server.env(home=tmp_path / "prefect-home")
-    with opened(fresh_server.url, env, tmp_path, "shaken") as site:
+    with opened(fresh_server.url, env, tmp_path, "shaken", scripts=True) as site:
         yield site, fresh_server
 
 

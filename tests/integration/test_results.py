@@ -371,7 +371,9 @@ task.upload_artifact("last", "words")
 @pytest.fixture
 def alone(fresh_server, clearflow_home, tmp_path, unique):
     """A site on a server of its own, which a test may stop."""
-    with opened(fresh_server.url, fresh_server.env(), tmp_path, unique("pool")) as site:
+    with opened(
+        fresh_server.url, fresh_server.env(), tmp_path, unique("pool"), scripts=True
+    ) as site:
         yield site
 
 

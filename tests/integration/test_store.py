@@ -73,7 +73,9 @@ def alone(
     unique: Callable[[str], str],
 ) -> Iterator[Site]:
     """A site on a server of its own: there is one store for all of a server."""
-    with opened(fresh_server.url, fresh_server.env(), tmp_path, unique("pool")) as site:
+    with opened(
+        fresh_server.url, fresh_server.env(), tmp_path, unique("pool"), scripts=True
+    ) as site:
         yield site
 
 

@@ -186,6 +186,11 @@ class PrefectServer:
             # The template holds them; asking again costs every start two seconds.
             "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
             "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
+            # They look at all that has been, again and again: a sixth of what a shared server does.
+            "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "120",
+            "PREFECT_SERVER_SERVICES_CLEANUP_RECONCILER_LOOP_SECONDS": "60",
+            "PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "60",
+            "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "60",
             "PREFECT_SERVER_UI_ENABLED": str(self._ui).lower(),
         }
         return clean_environment(settings | self._settings)
