@@ -16,7 +16,7 @@ import ssl
 import sys
 import threading
 import zoneinfo
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -371,3 +371,28 @@ def check_schemas_once() -> None:
         known.add(text)
 
     validator.check_schema = staticmethod(once)
+
+
+def queue_writers() -> None:
+    """Have those who write to SQLite stand in line in this server; after 5 s one does without."""
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    begin = AioSqliteConfiguration.begin_transaction
+    line, inside = asyncio.Lock(), contextvars.ContextVar("inside", default=False)
+
+    @contextlib.asynccontextmanager
+    async def in_line(self: Any, session: Any, with_for_update: bool = False) -> AsyncIterator[Any]:
+        if inside.get():
+            async with begin(self, session, with_for_update) as transaction:
+                yield transaction
+            return
+        async with contextlib.AsyncExitStack() as stack:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    await line.acquire()
+                stack.callback(line.release)
+            mark = inside.set(True)
+            stack.callback(inside.reset, mark)
+            yield await stack.enter_async_context(begin(self, session, True))
+
+    AioSqliteConfiguration.begin_transaction = in_line  # type: ignore[method-assign]

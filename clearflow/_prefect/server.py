@@ -1,12 +1,16 @@
-"""Prefect's server, started as `prefect` starts it but for four things that it does badly.
+"""Prefect's server, started as `prefect` starts it but for five things that it does badly.
 
     python -m clearflow._prefect.server server start --port 4200
 
-Interrupted requests. A request whose client leaves is cancelled, and with SQLite its cursor stays
-open until Python's garbage collector comes by: with the write lock, if it was writing. Nobody can
-write meanwhile; and the collector, when it runs in the thread of the event loop, waits there for a
-database that only the event loop could free. A stock server freezes for a minute like that. Here a
-cursor that is interrupted is closed at once, by the thread that uses it.
+Writers. SQLite has one at a time. A stock server lets its requests fight for that: the unlucky
+look again and again for up to a minute, and one that reads before it writes is refused whenever
+another one wrote in between. With eight clients at work the heartbeat of an agent took up to 26 s,
+and a machine that is not heard of has lost its tasks. Here they stand in line.
+
+Cursors. A statement that fails, or whose request is given up, leaves its cursor, and the lock it
+has, to Python's garbage collector. When that runs in the thread of the event loop it waits there
+for whatever the connection's own thread is doing, which may be to wait for the event loop: a stock
+server stands still for a minute like that. Here the connection's thread closes them at once.
 
 The time zones. Each schedule that it reads is checked against all there are, and Python walks
 through the folders of the time zone database for that. With a thousand schedules a stock server
@@ -34,7 +38,7 @@ _LATE = "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED"
 _DATABASE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
 
 
-def _close_what_is_interrupted() -> None:
+def _close_what_failed() -> None:
     import aiosqlite
 
     kind: Any = aiosqlite.Cursor
@@ -73,7 +77,8 @@ def main() -> None:
     from clearflow._prefect import private
 
     private.check_schemas_once()
-    _close_what_is_interrupted()
+    private.queue_writers()
+    _close_what_failed()
     _keep_what_is_loaded()
     sys.argv[0] = "prefect"
     runpy.run_module("prefect", run_name="__main__")

@@ -140,7 +140,7 @@ async def test_the_film(site: Site, ask: Client, tmp_path: Path) -> None:
     for number, run_id in enumerate(ids[1:], 1):
         run = await ask.ended(run_id, timeout=120)
         assert run.status(ask.api.clock.now()) == "completed"
-        assert (run.run_count, run.note.attempt) == (1, 1)
+        assert (run.run_count, run.note.attempt) == (1, 1), await ask.report(run_id)
         started.append((run.started, number))
     order = [number for _, number in sorted(started)]
     # Agents that take at the same moment may start in either order, so each is near its place.

@@ -1,5 +1,6 @@
 """The bench itself: a Prefect server that starts, keeps its data and fires schedules."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
@@ -41,6 +42,37 @@ def test_data_survives_a_kill(fresh_server: PrefectServer) -> None:
     fresh_server.start()
 
     assert httpx.get(f"{fresh_server.url}/variables/name/kept").json()["value"] == 7
+
+
+async def test_many_who_write_at_once_are_all_answered(
+    server: PrefectServer, unique: Callable[[str], str]
+) -> None:
+    """A stock server on SQLite tells every fifth of them to come again, some for half a minute."""
+    pool = unique("pool")
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+        (await http.post("/work_pools/", json={"name": pool})).raise_for_status()
+        flow = (await http.post("/flows/", json={"name": pool})).json()["id"]
+        refused = []
+
+        async def post(path: str, body: dict[str, object]) -> httpx.Response:
+            answer = await http.post(path, json=body)
+            if not answer.is_success:
+                refused.append((path, answer.status_code))
+            return answer
+
+        async def work() -> None:
+            state: dict[str, object] = {"type": "SCHEDULED"}
+            for _ in range(4):
+                run = (await post("/flow_runs/", {"flow_id": flow, "state": state})).json()["id"]
+                for name in ("PENDING", "RUNNING", "COMPLETED"):
+                    await post(f"/flow_runs/{run}/set_state", {"state": {"type": name}})
+
+        async def beat(number: int) -> None:
+            for _ in range(10):
+                await post(f"/work_pools/{pool}/workers/heartbeat", {"name": f"w{number}"})
+
+        await asyncio.gather(*(work() for _ in range(8)), *(beat(n) for n in range(4)))
+        assert not refused
 
 
 async def fires_a_schedule(server: PrefectServer, name: str) -> None:

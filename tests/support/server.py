@@ -1,6 +1,7 @@
 """A real Prefect server in a process of its own."""
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -18,6 +19,8 @@ import httpx
 
 from tests.support.processes import clean_environment
 from tests.support.waiting import wait_until
+
+_PR_SET_PDEATHSIG = 1
 
 _TEMPLATE_FORMAT = 1
 """Raise it when the way the template is made changes."""
@@ -56,6 +59,7 @@ class PrefectServer:
         database_url: another database, such as one of `PostgresServer`.
         settings: further environment variables of the server process.
         ui: whether the server also serves Prefect's UI.
+        tied: it ends with the thread that starts it, also when nobody gets to stop it.
     """
 
     def __init__(
@@ -66,8 +70,10 @@ class PrefectServer:
         database_url: str | None = None,
         settings: Mapping[str, str] | None = None,
         ui: bool = False,
+        tied: bool = False,
     ) -> None:
         self.home = home
+        self._tied = tied
         self.port = free_port()
         self.log = home / "server.log"
         self._ui = ui
@@ -142,6 +148,7 @@ class PrefectServer:
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_end_with_parent if self._tied else None,
             )
         try:
             wait_until(self._answers, timeout, what=f"the server at {self.url} to answer")
@@ -204,6 +211,12 @@ class PrefectServer:
             return httpx.get(f"{self.url}/health", timeout=2).is_success
         except httpx.TransportError:
             return False
+
+
+def _end_with_parent() -> None:
+    """In the child: Linux is to end it when the thread that made it has ended."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def template_database() -> Path:

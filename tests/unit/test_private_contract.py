@@ -71,6 +71,11 @@ NAMES: list[tuple[str, str, list[str] | None]] = [
     ("prefect.logging.handlers", "APILogHandler.prepare", ["self", "record"]),
     ("prefect.server.api.server", "create_api_app", None),
     ("prefect.server.database.configurations", "AioSqliteConfiguration", None),
+    (
+        "prefect.server.database.configurations",
+        "AioSqliteConfiguration.begin_transaction",
+        ["self", "session", "with_for_update"],
+    ),
     ("prefect.server.database.configurations", "ENGINES", None),
     ("prefect.server.database.dependencies", "temporary_database_config", None),
     ("prefect.server.exceptions", "ObjectNotFoundError", None),

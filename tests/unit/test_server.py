@@ -28,7 +28,7 @@ async def test_a_request_that_is_interrupted_keeps_no_lock(
 ) -> None:
     """Nothing is collected meanwhile, and its error is still at hand, with all it holds."""
     monkeypatch.setattr(aiosqlite.Cursor, "_execute", aiosqlite.Cursor._execute)
-    server._close_what_is_interrupted()
+    server._close_what_failed()
     writing, go = threading.Event(), threading.Event()
 
     def slow(value: int) -> int:
