@@ -393,6 +393,6 @@ def queue_writers() -> None:
                 stack.callback(line.release)
             mark = inside.set(True)
             stack.callback(inside.reset, mark)
-            yield await stack.enter_async_context(begin(self, session, True))
+            yield await stack.enter_async_context(begin(self, session, with_for_update))
 
     AioSqliteConfiguration.begin_transaction = in_line  # type: ignore[method-assign]
