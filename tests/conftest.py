@@ -62,11 +62,6 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["CLEARFLOW_HOME"] = str(home / "clearflow")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors: half of the time a test waits for somebody."""
-    return (os.cpu_count() or 1) + 1
-
-
 def _short_folder() -> Path:
     """A temporary folder whose path is short enough for a Unix socket; pytest's may not be."""
     return Path(tempfile.mkdtemp(prefix="clearflow-"))
