@@ -456,7 +456,7 @@ async def main(url, run_id):
     async with Api(Connection(url)) as api:
         async with holds.holding(api, await runs.read(api, run_id), "tester", "moving"):
             print("held", flush=True)
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
 
 asyncio.run(main(*sys.argv[1:]))
 """

@@ -321,7 +321,8 @@ async def test_how_a_program_ends_here(site, ask, laptop, last, status, why):
 
 async def test_a_laptop_that_dies_is_noticed(own_site, own_ask, laptop):
     own_site.agent("q", env=LOSING)
-    script = "from clearflow import Task\nTask.init('Digits', 'dies')\nimport time\ntime.sleep(600)"
+    waits = "import signal\nsignal.pause()"
+    script = f"from clearflow import Task\nTask.init('Digits', 'dies')\n{waits}"
     process = start(own_site, laptop, script, **LOSING)
     seen = await wait_until_async(lambda: begun(own_ask, "dies"), 60, what="the task")
     for pid in (companion_of(process.pid), process.pid):
