@@ -26,7 +26,11 @@ from clearflow.words.notes import Note
 T = TypeVar("T")
 
 # How long to wait for somebody else who moves the same task at this moment.
-PATIENCE = 10.0
+PATIENCE = 20.0
+
+# Between two looks at a task that somebody else moves: many who wait must not keep the one busy
+# for whom they wait.
+_LOOK, _SELDOM = 0.03, 0.5
 
 
 def _since_boot() -> float:
@@ -122,10 +126,12 @@ async def _take(api: Api, run: Run, by: str, doing: str) -> Held:
 async def settled(api: Api, run: Run) -> Run:
     """The run after nobody moves it any more. Raises Refused when that takes too long."""
     deadline = time.monotonic() + PATIENCE
+    pause = _LOOK
     while run.state is not None and lifecycle.is_hold(run.state):
         if time.monotonic() > deadline:
             raise Refused(f"somebody else is moving {label(run)} ({run.note.by or 'unknown'})")
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, _SELDOM)
         run = await _again(api, run)
     return run
 

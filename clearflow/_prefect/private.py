@@ -373,8 +373,11 @@ def check_schemas_once() -> None:
     validator.check_schema = staticmethod(once)
 
 
-def queue_writers() -> None:
-    """Have those who write to SQLite stand in line in this server; after 5 s one does without."""
+def queue_writers(patience: float = 5.0) -> None:
+    """Have those who write to SQLite stand in line here; after `patience` seconds one does without.
+
+    Who writes while it writes already does not stand behind itself.
+    """
     from prefect.server.database.configurations import AioSqliteConfiguration
 
     begin = AioSqliteConfiguration.begin_transaction
@@ -388,7 +391,7 @@ def queue_writers() -> None:
             return
         async with contextlib.AsyncExitStack() as stack:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(patience):
                     await line.acquire()
                 stack.callback(line.release)
             mark = inside.set(True)

@@ -1,16 +1,20 @@
 """What our start of Prefect's server changes in it."""
 
 import asyncio
+import contextlib
+import contextvars
 import gc
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from clearflow._prefect import server
+from clearflow._prefect import private, server
 
 
 def engine(database: Path) -> AsyncEngine:
@@ -64,3 +68,65 @@ async def test_a_request_that_is_interrupted_keeps_no_lock(
     finally:
         gc.enable()
         await of.dispose()
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What happened in the transactions of Prefect's, which here are nothing but their names."""
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    happened: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def begin(self: Any, session: str, with_for_update: bool = False) -> AsyncIterator[str]:
+        happened.append(f"{session} begins")
+        yield session
+        happened.append(f"{session} ends")
+
+    monkeypatch.setattr(AioSqliteConfiguration, "begin_transaction", begin)
+    return happened
+
+
+def transaction(name: str) -> Any:
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    return AioSqliteConfiguration.begin_transaction(None, name)  # type: ignore[arg-type]
+
+
+async def test_one_writer_at_a_time_and_none_waits_for_itself(written: list[str]) -> None:
+    private.queue_writers(patience=60)
+    go, both = asyncio.Event(), asyncio.Event()
+
+    async def first() -> None:
+        async with transaction("a"):
+            async with transaction("inside a"):
+                both.set()
+                await go.wait()
+
+    async def second() -> None:
+        await both.wait()
+        asyncio.get_running_loop().call_soon(go.set)
+        async with transaction("b"):
+            pass
+
+    await asyncio.gather(first(), second())
+    ends = ["a begins", "inside a begins", "inside a ends", "a ends", "b begins", "b ends"]
+    assert written == ends
+
+
+async def test_a_writer_that_waits_too_long_goes_on_without_its_turn(written: list[str]) -> None:
+    private.queue_writers(patience=0.05)
+    async with transaction("stuck"):
+        # Another request, and not a part of the one that is stuck.
+        late = asyncio.create_task(_write("late"), context=contextvars.Context())
+        await late
+    async with transaction("next"):
+        pass
+    assert written == [
+        *("stuck begins", "late begins", "late ends", "stuck ends", "next begins", "next ends")
+    ]
+
+
+async def _write(name: str) -> None:
+    async with transaction(name):
+        pass
