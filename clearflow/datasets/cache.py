@@ -20,8 +20,8 @@ _LOCK, _USED = ".lock", ".used"
 _STALE = 86_400.0
 """Seconds after which nobody goes on with what was interrupted."""
 
-# What this process has handed out is in use until it ends.
-_held: dict[Path, IO[str]] = {}
+# What this process has handed out is in use until it ends: the descriptors of the locked files.
+_held: dict[Path, int] = {}
 
 
 def top() -> Path:
@@ -35,7 +35,7 @@ async def made(folder: Path) -> AsyncIterator[bool]:
     One at a time on this machine makes a copy; the others wait for it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    used = _beside(folder, _USED).open("a")
+    used = os.open(_beside(folder, _USED), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         await _lock(used, fcntl.LOCK_SH)
         if _there(folder):
@@ -46,11 +46,12 @@ async def made(folder: Path) -> AsyncIterator[bool]:
                 yield _there(folder)
         os.utime(folder)
     except BaseException:
-        used.close()
+        os.close(used)
         raise
-    if before := _held.pop(folder, None):
-        before.close()
+    before = _held.get(folder)
     _held[folder] = used
+    if before is not None:
+        os.close(before)
 
 
 def _there(folder: Path) -> bool:
@@ -61,7 +62,7 @@ def _beside(folder: Path, what: str) -> Path:
     return folder.with_name(folder.name.removesuffix(PARTIAL) + what)
 
 
-async def _lock(lock: IO[str], how: int) -> None:
+async def _lock(lock: IO[str] | int, how: int) -> None:
     while True:
         try:
             fcntl.flock(lock, how | fcntl.LOCK_NB)

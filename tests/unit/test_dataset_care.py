@@ -117,7 +117,7 @@ def test_the_least_recently_used_copy_goes_and_none_in_use(kept: Path):
     os.utime(kept / "left.partial", (1, 1))
     assert cache.tidy() == ["left.partial"], "this process uses all of them"
     for held in cache._held.values():
-        held.close()
+        os.close(held)
     cache._held.clear()
     other = [sys.executable, "-c", USES, str(kept / "used")]
     with subprocess.Popen(other, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
