@@ -126,12 +126,15 @@ async def _herd(made: Bench, count: int) -> AsyncIterator[list[float]]:
             await alive
 
     agents = [asyncio.create_task(live(number)) for number in range(count)]
+
+    def all_serve() -> bool:
+        for each in agents:
+            if each.done():
+                each.result()  # why it ended
+        return sum("serves" in text for text in serving) == count
+
     try:
-        await until(
-            lambda: sum("serves" in text for text in serving) == count,
-            timeout=600,
-            what="all agents to serve",
-        )
+        await until(all_serve, timeout=600, what="all agents to serve")
         # Until they ask no more often than idle agents do: those that have just come ask at once.
         idle = 5 * count / settings().idle_ask
         before = -count
