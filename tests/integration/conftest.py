@@ -20,8 +20,12 @@ def own_site(
     unique: Callable[[str], str],
     request: pytest.FixtureRequest,
 ) -> Iterator[Site]:
-    """A pool of this test's own on the shared server; who has a laptop sends scripts."""
+    """A pool of this test's own on the shared server; who has a laptop sends scripts.
+
+    So do modules that say `SCRIPTS = True`.
+    """
     scripts = bool({"laptop", "project"} & set(request.fixturenames))
+    scripts |= getattr(request.module, "SCRIPTS", False)
     with opened(server.url, prefect_env, tmp_path, unique("pool"), scripts=scripts) as site:
         yield site
 

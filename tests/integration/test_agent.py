@@ -13,11 +13,13 @@ from clearflow._prefect import pools
 from tests.support.agents import AGENT, AgentProcess
 from tests.support.waiting import wait_until_async
 
+SCRIPTS = True
+
 
 async def waits(ask, folder, queue, name, **job_variables):
     """Enqueue a task that runs until it is told to end."""
     parameters = {"folder": str(folder), "name": name}
-    return await ask.enqueue("patient.py:until_told", queue, parameters, name=name, **job_variables)
+    return await ask.enqueue_script("until_told", queue, parameters, name=name, **job_variables)
 
 
 async def begun(folder, *names):
@@ -129,15 +131,15 @@ async def test_gpus_are_handed_out_one_task_each(site, ask, tmp_path):
 )
 async def test_which_gpus_a_task_sees(site, ask, gpus, slots, asked, seen):
     site.agent("q", gpus=gpus, slots=slots)
-    run = await ask.ended(await ask.enqueue("features.py:tells_where_it_is", "q", **asked))
+    run = await ask.ended(await ask.enqueue_script("shows_gpus", "q", **asked))
     assert await visible(ask, run.id) == seen
 
 
 async def test_a_task_too_large_for_any_machine_does_not_hold_up_the_others(site, ask):
     site.agent("q", slots=2)
-    giant = await ask.enqueue("endings.py:completes", "q", memory_mb=10**9)
-    many_gpus = await ask.enqueue("endings.py:completes", "q", gpus=64)
-    small = await ask.enqueue("endings.py:completes", "q", memory_mb=1, cpus=0.5)
+    giant = await ask.enqueue_script("completes", "q", memory_mb=10**9)
+    many_gpus = await ask.enqueue_script("completes", "q", gpus=64)
+    small = await ask.enqueue_script("completes", "q", memory_mb=1, cpus=0.5)
     assert (await ask.ended(small)).state.type == "COMPLETED"
     assert await ask.status(giant) == "queued"
     assert await ask.status(many_gpus) == "queued"
@@ -173,8 +175,8 @@ async def test_a_task_planned_for_later_starts_when_it_is_due(site, ask):
 async def test_a_paused_queue_is_left_alone_until_it_is_resumed(site, ask):
     site.agent("q", "other", env={"CLEARFLOW_IDLE_ASK": "2"})
     await pools.change_queue(ask.api, site.pool, "q", is_paused=True)
-    waiting = await ask.enqueue("endings.py:completes", "q")
-    await ask.ended(await ask.enqueue("endings.py:completes", "other"))
+    waiting = await ask.enqueue_script("completes", "q")
+    await ask.ended(await ask.enqueue_script("completes", "other"))
     assert await ask.status(waiting) == "queued"
     await pools.change_queue(ask.api, site.pool, "q", is_paused=False)
     assert (await ask.ended(waiting)).state.type == "COMPLETED"
@@ -189,7 +191,7 @@ async def test_a_queue_that_does_not_exist_is_refused(site):
 async def test_queues_are_made_when_asked_for_whatever_their_name(site, ask):
     name = "Größe 1/2 <fast> 🚀"
     site.agent(name)
-    run = await ask.ended(await ask.enqueue("endings.py:completes", stored_name(name)))
+    run = await ask.ended(await ask.enqueue_script("completes", stored_name(name)))
     assert run.state.type == "COMPLETED"
     assert run.queue_shown == name
 
@@ -240,7 +242,7 @@ async def test_agents_without_a_name_number_themselves(site, ask):
 
 
 async def test_an_idle_agent_ends_after_its_timeout_and_a_busy_one_does_not(site, ask):
-    run_id = await ask.enqueue("endings.py:sleeps", "q", {"seconds": 4})
+    run_id = await ask.enqueue_script("sleeps", "q", {"seconds": 4})
     agent = site.agent("q", idle_timeout=2)
     run = await ask.ended(run_id)
     assert run.state.type == "COMPLETED"
@@ -299,7 +301,7 @@ async def test_idle_agents_are_woken_and_do_not_poll(site, ask):
     """With an hour between two looks, a task still starts at once."""
     site.agent("q", env={"CLEARFLOW_IDLE_ASK": "3600"})
     for _ in range(3):
-        run = await ask.ended(await ask.enqueue("endings.py:completes", "q"), timeout=20)
+        run = await ask.ended(await ask.enqueue_script("completes", "q"), timeout=20)
         assert run.started is not None
         assert run.created is not None
         assert run.started - run.created < timedelta(seconds=8)

@@ -18,11 +18,14 @@ from tests.chaos.proxy import Line, Proxy
 from tests.support.agents import LOSING, client, opened
 from tests.support.waiting import wait_until, wait_until_async
 
+SCRIPTS = True
+FLOWS = LOSING | {"CLEARFLOW_WARM": "1"}
+
 
 async def running(ask, folder, name="a", **job_variables):
     """A task that runs until it is told to end."""
     parameters = {"folder": str(folder), "name": name}
-    run_id = await ask.enqueue("patient.py:until_told", "q", parameters, **job_variables)
+    run_id = await ask.enqueue_script("until_told", "q", parameters, **job_variables)
     await marker(folder / f"{name}.running")
     return run_id
 
@@ -38,7 +41,7 @@ async def test_the_task_of_a_lost_machine_runs_again_elsewhere(site, ask, tmp_pa
     lost = site.agent("q", env=LOSING)
     run_id = await running(ask, tmp_path)
     (tmp_path / "a.running").unlink()
-    behind = await ask.enqueue("endings.py:completes", "q")
+    behind = await ask.enqueue_script("completes", "q")
     lost.lose_power()
     taker = site.agent("q", env=LOSING)
     await marker(tmp_path / "a.running")
@@ -63,7 +66,7 @@ async def test_the_last_attempt_ends_as_crashed_and_says_why(site, ask, tmp_path
 
 
 async def test_a_task_that_kills_every_supervisor_is_not_tried_for_ever(site, ask):
-    site.agent("q", env=LOSING)
+    site.agent("q", env=FLOWS)
     run_id = await ask.enqueue("endings.py:kills_its_supervisor", "q", max_attempts=2)
     run = await ask.ended(run_id)
     assert run.state.type == "CRASHED"
@@ -73,11 +76,11 @@ async def test_a_task_that_kills_every_supervisor_is_not_tried_for_ever(site, as
 
 
 async def test_a_flow_lost_between_two_tries_runs_again(site, ask, tmp_path):
-    lost = site.agent("q", env=LOSING)
+    lost = site.agent("q", env=FLOWS)
     run_id = await ask.enqueue("features.py:waits_to_retry", "q", {"folder": str(tmp_path)})
     await ask.until(run_id, "retrying")
     lost.lose_power()
-    site.agent("q", env=LOSING)
+    site.agent("q", env=FLOWS)
 
     async def again():
         return (tmp_path / "starts").read_text() == "xx"
@@ -102,7 +105,7 @@ async def test_a_task_aborted_while_its_machine_is_lost_ends_as_aborted(site, as
 @pytest.mark.parametrize("mover", [False, True])
 async def test_a_claim_that_nobody_follows_up_is_put_back(site, ask, mover):
     """An agent that died between its claim and the start, or somebody who moved the task."""
-    run_id = await ask.enqueue("endings.py:completes", "q")
+    run_id = await ask.enqueue_script("completes", "q")
     run = await ask.run(run_id)
     token = lifecycle.claim_token()
     write = (
@@ -123,7 +126,7 @@ async def test_a_claim_that_nobody_follows_up_is_put_back(site, ask, mover):
 
 async def test_a_state_that_its_killed_supervisor_has_sent_still_counts(site, ask, tmp_path):
     """Killed while the server works on the end of the task: it has ended, and stays ended."""
-    run_id = await ask.enqueue("endings.py:completes", "q")
+    run_id = await ask.enqueue_script("completes", "q")
     run = await ask.run(run_id)
     token = lifecycle.claim_token()
     assert await claims.take(ask.api, run, lifecycle.claimed(run, "a-ghost:0", token))
@@ -144,7 +147,7 @@ async def test_a_state_that_its_killed_supervisor_has_sent_still_counts(site, as
 
 async def test_a_claim_whose_settler_died_with_its_agent_is_lost_by_the_next_of_its_name(site, ask):
     """Killed between the record that it loses the task and the loss itself."""
-    run_id = await ask.enqueue("endings.py:completes", "q")
+    run_id = await ask.enqueue_script("completes", "q")
     run = await ask.run(run_id)
     token = lifecycle.claim_token()
     assert await claims.take(ask.api, run, lifecycle.claimed(run, "unlucky", token))
@@ -175,7 +178,7 @@ async def test_a_machine_that_slept_finds_its_task_taken_over_and_ends_its_own(s
     (tmp_path / "a.go").touch()
     run = await ask.ended(run_id)
     assert (run.state.type, run.note.agent, run.note.attempt) == ("COMPLETED", taker.name, 2)
-    following = [await ask.ended(await ask.enqueue("endings.py:completes", "q")) for _ in range(2)]
+    following = [await ask.ended(await ask.enqueue_script("completes", "q")) for _ in range(2)]
     assert {r.state.type for r in following} == {"COMPLETED"}
 
 
@@ -186,7 +189,7 @@ async def test_an_outcome_that_arrives_too_late_does_not_count(site, ask, tmp_pa
         behind = {"PREFECT_API_URL": f"http://127.0.0.1:{proxy.port}/api"}
         first = site.agent("q", env=LOSING | behind, wait=False)
         await wait_until_async(lambda: said(first, " serves "), 60, what="the first agent")
-        run_id = await ask.enqueue("patient.py:numbered", "q", {"folder": str(tmp_path)})
+        run_id = await ask.enqueue_script("numbered", "q", {"folder": str(tmp_path)})
         await marker(tmp_path / "1.started")
         await ask.until(run_id, "running")
         with proxy.cut(Line.HOLD):
@@ -212,14 +215,16 @@ async def said(agent, text):
 @pytest.fixture
 def alone(fresh_server, clearflow_home, tmp_path, unique):
     """A site on a server of its own, which a test may stop."""
-    with opened(fresh_server.url, fresh_server.env(), tmp_path, unique("pool")) as site:
+    with opened(
+        fresh_server.url, fresh_server.env(), tmp_path, unique("pool"), scripts=True
+    ) as site:
         yield site
 
 
 async def counting(ask, tmp_path, seconds):
     """A task that prints a line and beats fifty times a second."""
     parameters = {"folder": str(tmp_path), "seconds": seconds}
-    run_id = await ask.enqueue("loud.py:counts", "q", parameters)
+    run_id = await ask.enqueue_script("counts", "q", parameters)
     await ask.until_printed(run_id, "line 20")
     return run_id
 
@@ -254,7 +259,7 @@ async def test_a_task_outlives_an_outage_of_the_server(alone, fresh_server, tmp_
         fresh_server.start()
         await check_counted(ask, tmp_path, run_id, 6)
         for _ in range(2):
-            run = await ask.ended(await ask.enqueue("endings.py:completes", "q"))
+            run = await ask.ended(await ask.enqueue_script("completes", "q"))
             assert run.status(ask.api.clock.now()) == "completed"
         assert (first.code, second.code) == (None, None)
 
@@ -277,8 +282,8 @@ async def test_a_server_that_freezes_has_heard_of_nobody_and_nobody_is_lost(
 
 
 async def test_attempts_are_counted_over_several_machines(site, ask, tmp_path):
-    run_id = await ask.enqueue(
-        "patient.py:until_told", "q", {"folder": str(tmp_path), "name": "a"}, max_attempts=3
+    run_id = await ask.enqueue_script(
+        "until_told", "q", {"folder": str(tmp_path), "name": "a"}, max_attempts=3
     )
     for attempt in (1, 2):
         agent = site.agent("q", env=LOSING)

@@ -10,11 +10,13 @@ from clearflow.agents import Wish
 from tests.support.agents import processes_with
 from tests.support.waiting import wait_until, wait_until_async
 
+SCRIPTS = True
+
 
 async def running(ask, folder, name="a", queue="q"):
     """A task that runs until it is told to end."""
     parameters = {"folder": str(folder), "name": name}
-    run_id = await ask.enqueue("patient.py:until_told", queue, parameters, name=name)
+    run_id = await ask.enqueue_script("until_told", queue, parameters, name=name)
 
     async def look():
         return (folder / f"{name}.running").exists()
@@ -49,11 +51,11 @@ async def test_a_paused_agent_takes_nothing_until_it_is_resumed(site, ask, tmp_p
     agent.wait_for("is paused")
     (tmp_path / "a.go").touch()
     assert (await ask.ended(first)).state.type == "COMPLETED"
-    waiting = await ask.enqueue("endings.py:completes", "q")
+    waiting = await ask.enqueue_script("completes", "q")
     taker = site.agent("other", "q", wait=False)
     assert (await ask.ended(waiting)).note.agent == taker.name
     assert taker.stop() == 0
-    waiting = await ask.enqueue("endings.py:completes", "q")
+    waiting = await ask.enqueue_script("completes", "q")
     await asked(ask, agent, Wish.RUN)
     agent.wait_for("is running")
     assert (await ask.ended(waiting)).note.agent == agent.name
@@ -65,7 +67,7 @@ async def test_a_pause_holds_over_a_restart(site, ask):
     agent.wait_for("is paused")
     agent.kill()
     again = site.agent("q", name=agent.name)
-    waiting = await ask.enqueue("endings.py:completes", "q")
+    waiting = await ask.enqueue_script("completes", "q")
     await asked(ask, again, Wish.RUN)
     again.wait_for("is running")
     assert "took" not in again.said().partition("is running")[0]
@@ -77,7 +79,7 @@ async def test_a_drained_agent_finishes_its_tasks_and_leaves_without_a_trace(sit
     first = await running(ask, tmp_path)
     await asked(ask, agent, Wish.DRAIN)
     agent.wait_for("is draining")
-    waiting = await ask.enqueue("endings.py:completes", "q")
+    waiting = await ask.enqueue_script("completes", "q")
     assert agent.code is None
     (tmp_path / "a.go").touch()
     assert agent.wait() == 0
@@ -108,7 +110,7 @@ async def test_a_stopped_agent_gives_its_tasks_back_without_counting_the_attempt
 async def test_what_is_given_back_stands_in_front(site, ask, tmp_path):
     agent = site.agent("q")
     run_id = await running(ask, tmp_path)
-    others = [await ask.enqueue("endings.py:completes", "q") for _ in range(2)]
+    others = [await ask.enqueue_script("completes", "q") for _ in range(2)]
     await asked(ask, agent, Wish.STOP)
     assert agent.wait() == 0
     places = [(await ask.run(r)).place for r in (run_id, *others)]
@@ -155,7 +157,7 @@ async def test_an_agent_told_to_hang_up_leaves_its_tasks_to_the_next_one(site, a
 async def beats_of(ask, tmp_path, seconds, queue="q"):
     """Start a task that beats into a file; its id, once it beats."""
     parameters = {"folder": str(tmp_path), "seconds": seconds}
-    run_id = await ask.enqueue("loud.py:counts", queue, parameters)
+    run_id = await ask.enqueue_script("counts", queue, parameters)
 
     async def look():
         return list(tmp_path.glob("*.beats"))
@@ -186,7 +188,7 @@ async def kill_and_restart(site, ask, tmp_path, seconds):
     assert f"({run_id}) running" in again.said()
     await check_untouched(ask, tmp_path, run_id, seconds)
     again.wait_for("completed")
-    following = await ask.ended(await ask.enqueue("endings.py:completes", "q"))
+    following = await ask.ended(await ask.enqueue_script("completes", "q"))
     assert following.note.agent == agent.name
 
 
@@ -215,7 +217,7 @@ async def test_a_killed_launcher_is_started_again(site, ask, tmp_path):
     first = await running(ask, tmp_path)
     (launcher,) = agent.processes("cf-launcher")
     launcher.kill()
-    second = await ask.ended(await ask.enqueue("endings.py:completes", "q"))
+    second = await ask.ended(await ask.enqueue_script("completes", "q"))
     assert second.state.type == "COMPLETED"
     (tmp_path / "a.go").touch()
     assert (await ask.ended(first)).state.type == "COMPLETED"
@@ -253,7 +255,7 @@ async def test_a_supervisor_killed_over_the_rest_of_a_console_leaves_nothing(sit
 
 async def test_nothing_of_an_agent_is_left_when_it_has_stopped(site, ask):
     agent = site.agent("q")
-    await ask.ended(await ask.enqueue("endings.py:completes", "q"))
+    await ask.ended(await ask.enqueue_script("completes", "q"))
     assert agent.stop() == 0
     wait_until(lambda: not processes_with("CF_TEST_AGENT", agent.mark), what="all to be gone")
     assert not list(site.folder.glob("home/agents/*/*/"))

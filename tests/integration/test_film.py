@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clearflow._prefect import pools
+from clearflow._prefect import pools, runs
 from clearflow.queues import line, moves
 from clearflow.queues.line import Spot, Where
 from clearflow.tasks import abort
@@ -31,12 +31,12 @@ class Film:
 
     async def running(self) -> dict[int, str]:
         """The numbers of the running tasks, and who runs them."""
-        found = {}
-        for number, run_id in enumerate(self.ids):
-            run = await self.ask.run(run_id)
-            if run.status(self.ask.api.clock.now()) == "running":
-                found[number] = run.note.agent or ""
-        return found
+        now = self.ask.api.clock.now()
+        return {
+            self.ids.index(run.id): run.note.agent or ""
+            async for run in runs.find(self.ask.api, {"id": {"any_": self.ids}})
+            if run.status(now) == "running"
+        }
 
     async def until_running(self, *numbers: int) -> dict[int, str]:
         async def look() -> dict[int, str] | None:

@@ -2,6 +2,8 @@
 
 from tests.support.agents import LOSING, Client, Site
 
+SCRIPTS = True
+
 
 async def test_a_task_that_comes_right_after_a_heartbeat_is_not_declared_lost(
     site: Site, ask: Client
@@ -10,7 +12,7 @@ async def test_a_task_that_comes_right_after_a_heartbeat_is_not_declared_lost(
     env = LOSING | {"CLEARFLOW_IDLE_ASK": "60"}
     site.agent("q", env=env)
     site.agent("another", env=env)  # it sweeps
-    run_id = await ask.enqueue("endings.py:sleeps", "q", {"seconds": 12})
+    run_id = await ask.enqueue_script("sleeps", "q", {"seconds": 12})
 
     run = await ask.ended(run_id)
 

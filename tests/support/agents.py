@@ -1,12 +1,16 @@
 """Real agents in processes of their own, and a corner of a server for them to serve."""
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,12 +22,15 @@ from clearflow._prefect.connection import Connection
 from clearflow._prefect.http import Api
 from clearflow._prefect.template import base_job_template
 from clearflow.runtimes.rundir import RunDir
-from clearflow.words import lifecycle
+from clearflow.tasks import packing, script
+from clearflow.tasks.packing import Order, Packed
+from clearflow.words import lifecycle, scripts
 from clearflow.words.models import Run, State
 from clearflow.words.notes import Note
 from tests.support.waiting import WaitedTooLong, wait_until, wait_until_async
 
 FLOWS = Path(__file__).parents[1] / "flows"
+PLAIN = Path(__file__).parents[1] / "scripts" / "plain.py"
 
 ENDED = ("completed", "failed", "crashed", "aborted")
 
@@ -234,6 +241,16 @@ class Site:
             agent.lose_power()
 
 
+@functools.cache
+def _packed() -> Packed:
+    """The script, from a folder in which there is nothing else; its snapshot is read only once."""
+    folder = Path(tempfile.mkdtemp(prefix="clearflow-plain-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "laptop").mkdir()
+    file = Path(shutil.copy(PLAIN, folder / "laptop"))
+    return packing.pack(Order(file), folder / "snapshot")
+
+
 @dataclass
 class Client:
     """What a test asks of a site's server."""
@@ -279,6 +296,32 @@ class Client:
             parameters=parameters,
             job_variables=job_variables,
             policy=policy,
+        )
+        return run.id
+
+    async def enqueue_script(
+        self,
+        what: str,
+        queue: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        **job_variables: Any,
+    ) -> str:
+        """A task that does `what` of tests/scripts/plain.py: for it no agent imports Prefect."""
+        sent = await script.send(self.api, _packed(), progress=lambda done, total: None)
+        job = {**sent, **job_variables}
+        template = await script.template(
+            self.api, self.site.pool, "plain", sent, pool=self.site.pool, queue=queue
+        )
+        run = await runs.create(
+            self.api,
+            template,
+            write=lifecycle.queued(Note("queued by a test", by="test", since=self.api.clock.now())),
+            name=name,
+            queue=queue,
+            parameters={scripts.ARGUMENTS: [what, json.dumps(dict(parameters or {}))]},
+            job_variables=job,
         )
         return run.id
 

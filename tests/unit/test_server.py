@@ -98,10 +98,9 @@ async def test_one_writer_at_a_time_and_none_waits_for_itself(written: list[str]
     go, both = asyncio.Event(), asyncio.Event()
 
     async def first() -> None:
-        async with transaction("a"):
-            async with transaction("inside a"):
-                both.set()
-                await go.wait()
+        async with transaction("a"), transaction("inside a"):
+            both.set()
+            await go.wait()
 
     async def second() -> None:
         await both.wait()
