@@ -131,10 +131,11 @@ class AgentProcess:
         """Until it has said something."""
 
         def look() -> bool:
+            ended = self.code  # before what it said is read: it may say that as the last thing
             if text in self.said():
                 return True
-            if self.code is not None:
-                raise AssertionError(f"the agent ended with {self.code}:\n{self.said()}")
+            if ended is not None:
+                raise AssertionError(f"the agent ended with {ended}:\n{self.said()}")
             return False
 
         wait_until(look, timeout, what=f"the agent to say {text!r}")
