@@ -33,6 +33,9 @@ else:
 _RETRIED = {408, 429, 502, 503, 504}
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
 _FROZEN = 5.0  # seconds; a server that takes longer for an answer stood still
+# Prefect's server closes a connection that nobody has used for 5 s: to write into one that it is
+# just closing is an error. The rest is httpx's own.
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=3.0)
 
 
 class Api:
@@ -80,6 +83,7 @@ class Api:
             verify=verify,
             transport=transport,
             trust_env=not _is_local(connection.url),
+            limits=_LIMITS,
         )
 
     async def __aenter__(self) -> Self:

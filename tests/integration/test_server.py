@@ -49,7 +49,9 @@ async def test_who_writes_stands_in_line_and_is_not_sent_away(
 ) -> None:
     """A stock server on SQLite tells every fifth of them to come again, some for half a minute."""
     pool = unique("pool")
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+    # Shorter than the server keeps them: one that it closes must not be used once more.
+    limits = httpx.Limits(keepalive_expiry=1)
+    async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=limits) as http:
         (await http.post("/work_pools/", json={"name": pool})).raise_for_status()
         flow = (await http.post("/flows/", json={"name": pool})).json()["id"]
         refused = []
