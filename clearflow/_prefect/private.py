@@ -374,10 +374,7 @@ def check_schemas_once() -> None:
 
 
 def queue_writers(patience: float = 5.0) -> None:
-    """Have those who write to SQLite stand in line here; after `patience` seconds one does without.
-
-    Who writes while it writes already does not stand behind itself.
-    """
+    """Have those who write to SQLite stand in line; after `patience` seconds one does without."""
     from prefect.server.database.configurations import AioSqliteConfiguration
 
     begin = AioSqliteConfiguration.begin_transaction
@@ -385,7 +382,7 @@ def queue_writers(patience: float = 5.0) -> None:
 
     @contextlib.asynccontextmanager
     async def in_line(self: Any, session: Any, with_for_update: bool = False) -> AsyncIterator[Any]:
-        if inside.get():
+        if inside.get():  # nobody stands behind itself
             async with begin(self, session, with_for_update) as transaction:
                 yield transaction
             return

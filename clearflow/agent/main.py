@@ -22,6 +22,8 @@ from clearflow.runtimes import rundir
 from clearflow.settings import settings
 from clearflow.words.names import agent_name
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def _print(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
@@ -35,6 +37,9 @@ def run(options: AgentOptions, say: Callable[[str], None] = _print) -> None:
     SIGHUP exits at once and leaves the tasks running for the next agent of this name.
     """
     asyncio.run(serve(options, say))
+    # Python gives its signals back before it is gone: a second one would kill what has ended well.
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 async def serve(options: AgentOptions, say: Callable[[str], None] = _print) -> None:
@@ -98,6 +103,7 @@ def _take_signals(agent: Agent) -> None:
         if not loop.is_closed():
             loop.call_soon_threadsafe(what)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    *asking, hanging_up = _SIGNALS
+    for number in asking:
         signal.signal(number, lambda *_: later(ask_to_stop))
-    signal.signal(signal.SIGHUP, lambda *_: later(agent.leave))
+    signal.signal(hanging_up, lambda *_: later(agent.leave))
