@@ -23,9 +23,6 @@ from clearflow.words.manifest import PACK, File, Files, part_size
 _GAP = 1 << 16
 """Bytes between two files of a pack that are read along rather than asked for apart."""
 
-_SLICE = 1 << 18
-"""Bytes that are written at once: the kernel takes more of them in thrice the time."""
-
 
 @dataclass(frozen=True)
 class _Stretch:
@@ -325,7 +322,7 @@ def _holds(handle: int, part: _Part) -> bool:
 def _put(handle: int, content: Content, start: int) -> None:
     written = 0
     while written < len(content):
-        piece = content[written : written + _SLICE]
+        piece = content[written : written + kernel.SLICE]
         written += os.pwrite(handle, piece, start + written)
 
 

@@ -38,7 +38,6 @@ from clearflow.store.threads import several
 from clearflow.words.places import DEFAULT_FOLDER, Place
 
 T = TypeVar("T")
-_SLICE = 1 << 18  # bytes
 _WIDTH = 16  # transfers at once
 _LOCAL_WIDTH = max(2, min(8, os.cpu_count() or 1))
 _MARK = "clearflow-store"
@@ -363,8 +362,8 @@ class Store(Records):
         partial = f"{path}.{secrets.token_hex(4)}{PARTIAL}"
         with open(partial, "wb", buffering=0) as file:
             # The kernel takes some megabytes at once in thrice the time of small pieces.
-            for start in range(0, len(content), _SLICE):
-                file.write(content[start : start + _SLICE])
+            for start in range(0, len(content), kernel.SLICE):
+                file.write(content[start : start + kernel.SLICE])
         os.replace(partial, path)
 
     # -- threads -------------------------------------------------------------------------------
