@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -224,17 +225,8 @@ def _heartbeats(engine: Any, join_on_exit: bool = True) -> Iterator[None]:
             thread.join(timeout=2)
 
 
-class _CachedSsl:
-    """The ssl module, whose default contexts are made once per certificate file."""
-
-    def __init__(self) -> None:
-        self.create_default_context = cache(ssl.create_default_context)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(ssl, name)
-
-
-_ssl = _CachedSsl()
+# Its default contexts are made once per certificate file.
+_ssl = SimpleNamespace(**{**vars(ssl), "create_default_context": cache(ssl.create_default_context)})
 
 
 def suspend(run_id: str, state: dict[str, Any]) -> None:
@@ -245,13 +237,8 @@ def suspend(run_id: str, state: dict[str, Any]) -> None:
 # What is imported on the way to a flow's first line, beyond the flow engine itself.
 _ON_THE_WAY = (
     "anyio._backends._asyncio",
-    "anyio.abc",
     "encodings.idna",
     "prefect._internal.observers",
-    "prefect.context",
-    "prefect.events.clients",
-    "prefect.logging.handlers",
-    "prefect.results",
     "prefect.task_engine",
     "pydantic.v1",
     "stringprep",
@@ -305,8 +292,9 @@ def in_process_api(
         ObjectNotFoundError: server.prefect_object_not_found_exception_handler,
     }
     real = prefect_time.now
-    named = [m for n, m in sys.modules.items() if n.startswith("prefect.")]
-    clocks = [module for module in named if getattr(module, "now", None) is real]
+    clocks = [
+        m for n, m in sys.modules.items() if n.startswith("prefect.") and vars(m).get("now") is real
+    ]
     config = configurations.AioSqliteConfiguration(database_url)
     with (
         temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: database_url}),
@@ -396,3 +384,14 @@ def queue_writers(patience: float = 5.0) -> None:
             yield await stack.enter_async_context(begin(self, session, with_for_update))
 
     AioSqliteConfiguration.begin_transaction = in_line  # type: ignore[method-assign]
+
+
+def limit_requests_only() -> None:
+    """Have streams, which stay open, not count among the hundred requests of a server on SQLite."""
+    from prefect.server.api.server import RequestLimitMiddleware
+
+    limit: Any = RequestLimitMiddleware
+    limited = limit.__call__
+    limit.__call__ = lambda self, scope, *io: (
+        limited(self, scope, *io) if scope["type"] == "http" else self.app(scope, *io)
+    )

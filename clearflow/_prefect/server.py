@@ -1,4 +1,4 @@
-"""Prefect's server, started as `prefect` starts it but for five things that it does badly.
+"""Prefect's server, started as `prefect` starts it but for six things that it does badly.
 
     python -m clearflow._prefect.server server start --port 4200
 
@@ -18,6 +18,10 @@ did nothing else for a minute, whenever one of them needed a run. Here they are 
 
 Schemas. Whether the schema of a pool's job variables is one is checked twice for each run that is
 made, and takes longer than making it. Here each is checked once.
+
+Streams. On SQLite it works on a hundred requests at once, and counts every stream of events among
+them, which stays open. With a hundred agents and running flows a stock server answers nobody any
+more, for ever. Here streams do not count.
 
 Late runs. What has waited for 15 s is renamed `Late`, ten at once, until all are: with SQLite these
 lock each other out, and everybody else. When two hundred schedules were due in one minute nothing
@@ -78,6 +82,7 @@ def main() -> None:
 
     private.check_schemas_once()
     private.queue_writers()
+    private.limit_requests_only()
     _close_what_failed()
     _keep_what_is_loaded()
     sys.argv[0] = "prefect"

@@ -13,6 +13,8 @@ import clearflow
 
 _DATES = ["self", "n", "start", "end"]
 
+_ASGI = ["self", "scope", "receive", "send"]
+
 # Module, name, and the parameters that we rely on (None: only that it is there).
 NAMES: list[tuple[str, str, list[str] | None]] = [
     ("aiosqlite", "Cursor._execute", ["self", "fn", "args", "kwargs"]),
@@ -69,6 +71,7 @@ NAMES: list[tuple[str, str, list[str] | None]] = [
     ("prefect.client.orchestration", "SyncPrefectClient.raise_for_api_version_mismatch", None),
     ("prefect.client.orchestration", "SyncPrefectClient.read_server_default_result_storage", None),
     ("prefect.logging.handlers", "APILogHandler.prepare", ["self", "record"]),
+    ("prefect.server.api.server", "RequestLimitMiddleware.__call__", _ASGI),
     ("prefect.server.api.server", "create_api_app", None),
     ("prefect.server.database.configurations", "AioSqliteConfiguration", None),
     (
