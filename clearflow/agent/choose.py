@@ -10,7 +10,7 @@ FIRST = 4  # agents whose turn comes at once
 PER_AGENT = 0.02  # seconds between two agents that are woken by one enqueue
 PAUSE = 0.6  # seconds in which one of the first has told that it has the task, on a busy server too
 MANY = 100  # agents up to which that is so: the server tells each of them by itself
-LAST_TURN = 3.0  # seconds after which every agent has had its turn
+LAST_TURN = 3.0  # seconds over which the turns of all are spread at most
 # Events come before the commit they speak of, on a busy server by seconds: ask again after these.
 AGAIN = (0.2, 1.0, 4.0, 15.0)
 SWEEPERS = 5
@@ -35,7 +35,8 @@ def delay(agent: str, key: str, peers: Collection[str]) -> float:
     own = rendezvous(agent, key)
     nearer = sum(1 for peer in peers if peer != agent and rendezvous(peer, key) < own)
     turns = nearer * min(PER_AGENT, LAST_TURN / max(len(peers), 1))
-    return turns if nearer < FIRST else PAUSE * max(1.0, len(peers) / MANY) + turns
+    pause = min(PAUSE * max(1.0, len(peers) / MANY), LAST_TURN / 2)
+    return turns if nearer < FIRST else pause + turns
 
 
 def sweeps_often(agent: str, pool: str, online: Collection[str]) -> bool:

@@ -60,7 +60,7 @@ def test_one_enqueue_wakes_few_of_many_agents_soon() -> None:
     agents = [f"box-{n}:0" for n in range(200)]
     delays = sorted(choose.delay(a, "task", agents) for a in agents)
     assert delays[0] == 0
-    early = [d for d in delays if d < choose.PAUSE]
+    early = [d for d in delays if d < choose.PAUSE * 200 / choose.MANY]
     assert len(early) == choose.FIRST
-    assert delays[-1] < choose.PAUSE + choose.LAST_TURN
+    assert delays[-1] < choose.LAST_TURN * 1.5
     assert choose.delay("alone", "task", []) == 0
