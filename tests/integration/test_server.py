@@ -1,6 +1,7 @@
-"""The bench itself: a Prefect server that starts, keeps its data and fires schedules."""
+"""The server of the tests, as clearflow starts it: it keeps its data, fires, and has room."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
@@ -11,6 +12,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.schedules import IntervalSchedule
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
 from tests.support.server import PrefectServer
 from tests.support.waiting import wait_until_async
@@ -81,6 +84,17 @@ async def test_who_writes_stands_in_line_and_is_not_sent_away(
         await asyncio.gather(*(work() for _ in range(8)), *(beat(n) for n in range(4)))
         # What the server writes for itself does not stand in the line.
         assert len(refused) < 10, refused
+
+
+async def test_more_than_a_hundred_streams_leave_room_for_requests(server: PrefectServer) -> None:
+    """Each agent and each running flow has one; a stock server on SQLite answers nobody then."""
+    address = f"{server.url.replace('http', 'ws', 1)}/events/out"
+    async with contextlib.AsyncExitStack() as streams:
+        for _ in range(110):
+            stream = connect(address, subprotocols=[Subprotocol("prefect")], open_timeout=60)
+            await streams.enter_async_context(stream)
+        async with httpx.AsyncClient(timeout=60) as http:
+            assert (await http.get(f"{server.url}/health")).is_success
 
 
 async def fires_a_schedule(server: PrefectServer, name: str) -> None:
