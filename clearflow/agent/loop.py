@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import socket
 import time
 from collections.abc import Callable
@@ -222,7 +223,8 @@ class Agent:
             await self._until_woken()
 
     async def _until_woken(self) -> None:
-        wait = settings().idle_ask
+        # Those who were woken together would ask together for ever.
+        wait = idle = settings().idle_ask * random.uniform(0.9, 1.1)
         if self.taker.next_due is not None:
             until_due = (self.taker.next_due - self.api.clock.now()).total_seconds()
             wait = min(wait, max(until_due, 0.05))
@@ -236,7 +238,7 @@ class Agent:
                 self.taker.next_due is not None
                 and self.taker.next_due <= self.api.clock.now() + SOON
             )
-            asked_lately = wait < settings().idle_ask and not due
+            asked_lately = wait < idle and not due
             if asked_lately:
                 self._check_idle()
             else:
