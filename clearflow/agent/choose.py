@@ -9,7 +9,7 @@ from clearflow.words.names import rendezvous
 FIRST = 4  # agents whose turn comes at once
 PER_AGENT = 0.02  # seconds between two agents that are woken by one enqueue
 PAUSE = 0.6  # seconds in which one of the first has told that it has the task, on a busy server too
-MANY = 100  # agents up to which that is so: the server tells each of them by itself
+MANY = 80  # agents up to which that is so: the server tells each of them by itself
 LAST_TURN = 3.0  # seconds over which the turns of all are spread at most
 # Events come before the commit they speak of, on a busy server by seconds: ask again after these.
 AGAIN = (0.2, 1.0, 4.0, 15.0)

@@ -110,7 +110,9 @@ class PrefectServer:
 
     def calm(self) -> None:
         """Delete what goes on by itself: schedules and automations would keep it busy for ever."""
-        with httpx.Client(base_url=self.url, timeout=60) as http:
+        # One that refuses closes its connection, on which the next request would be lost.
+        each_its_own = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(base_url=self.url, timeout=60, limits=each_its_own) as http:
             found: list[dict[str, Any]] = []
             while page := self._deployments(http, len(found)):
                 found += page
