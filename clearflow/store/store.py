@@ -361,7 +361,6 @@ class Store(Records):
         self._folder_of(path)
         partial = f"{path}.{secrets.token_hex(4)}{PARTIAL}"
         with open(partial, "wb", buffering=0) as file:
-            # The kernel takes some megabytes at once in thrice the time of small pieces.
             for start in range(0, len(content), kernel.SLICE):
                 file.write(content[start : start + kernel.SLICE])
         os.replace(partial, path)

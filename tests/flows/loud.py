@@ -90,14 +90,3 @@ def strange() -> None:
     for _ in range(30):
         os.write(1, b"z" * 10_000)
     os.write(1, b"\nlast\n")
-
-
-@flow
-def counts(folder: str, seconds: float) -> None:
-    """Prints a line and beats into a file of its own process, fifty times a second."""
-    path = Path(folder, f"{os.environ['CLEARFLOW_CLAIM']}.{os.getpid()}.beats")
-    for n in range(round(seconds / 0.02)):
-        with path.open("a") as file:
-            file.write(f"{time.time():.6f}\n")
-        print(f"line {n}", flush=True)
-        time.sleep(0.02)

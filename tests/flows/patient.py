@@ -16,13 +16,3 @@ def until_told(folder: str, name: str) -> str:
     while not Path(folder, f"{name}.go").exists():
         time.sleep(0.02)
     return name
-
-
-@flow
-def numbered(folder: str) -> None:
-    """The first start runs until `1.go` appears, the second until `2.go`, and so on."""
-    number = len(list(Path(folder).glob("*.started"))) + 1
-    Path(folder, f"{number}.started").touch()
-    while not Path(folder, f"{number}.go").exists():
-        time.sleep(0.02)
-    Path(folder, f"{number}.over").touch()

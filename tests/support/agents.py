@@ -287,18 +287,14 @@ class Client:
     ) -> str:
         """A task at the back of a queue; returns its id."""
         deployment = await self.deploy(entrypoint, queue, path=path)
-        note = Note("queued by a test", by="test", since=self.api.clock.now())
-        run = await runs.create(
-            self.api,
+        return await self._create(
             deployment,
-            write=lifecycle.queued(note),
             name=name,
             queue=queue,
             parameters=parameters,
             job_variables=job_variables,
             policy=policy,
         )
-        return run.id
 
     async def enqueue_script(
         self,
@@ -315,16 +311,17 @@ class Client:
         template = await script.template(
             self.api, self.site.pool, "plain", sent, pool=self.site.pool, queue=queue
         )
-        run = await runs.create(
-            self.api,
+        return await self._create(
             template,
-            write=lifecycle.queued(Note("queued by a test", by="test", since=self.api.clock.now())),
             name=name,
             queue=queue,
             parameters={scripts.ARGUMENTS: [what, json.dumps(dict(parameters or {}))]},
             job_variables=job,
         )
-        return run.id
+
+    async def _create(self, of: Mapping[str, Any], **options: Any) -> str:
+        note = Note("queued by a test", by="test", since=self.api.clock.now())
+        return (await runs.create(self.api, of, write=lifecycle.queued(note), **options)).id
 
     async def run(self, run_id: str) -> Run:
         return await runs.resolve(self.api, run_id)
