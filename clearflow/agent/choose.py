@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 from clearflow.words.names import rendezvous
@@ -29,14 +30,17 @@ def delay(agent: str, key: str, peers: Collection[str]) -> float:
 
     One enqueue must not make every idle agent ask. Agents take turns in the order of their
     distance from the task (rendezvous hashing), and one that sees the task taken before its turn
-    does not ask. The nearest does not wait. Peers that have ended, or have no slot free, let their
-    turns pass, so a few have theirs at once, and with many peers turns come faster.
+    does not ask. The nearest does not wait. A peer that has ended, or cannot take this task, lets
+    its turn pass, so a few have theirs at once. The rest come after a pause, ever more of them: on
+    a server so busy that nobody has been told yet, few more ask it.
     """
     own = rendezvous(agent, key)
     nearer = sum(1 for peer in peers if peer != agent and rendezvous(peer, key) < own)
-    turns = nearer * min(PER_AGENT, LAST_TURN / max(len(peers), 1))
+    if nearer < FIRST:
+        return nearer * PER_AGENT
     pause = min(PAUSE * max(1.0, len(peers) / MANY), LAST_TURN / 2)
-    return turns if nearer < FIRST else pause + turns
+    spread = min(PER_AGENT * len(peers), LAST_TURN)
+    return pause + spread * math.log(1 + nearer - FIRST) / math.log(1 + len(peers))
 
 
 def sweeps_often(agent: str, pool: str, online: Collection[str]) -> bool:

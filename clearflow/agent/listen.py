@@ -68,11 +68,12 @@ class Listener:
             if wish is not Wish.RUN or agent.status == "paused":
                 agent.wish(wish)
             await agent.heart.count_agents()
-            await agent.peers.look(agent.heart.online)
-            if not self._introduced:
-                await agent.peers.tell(CAME, agent.taker.pool["id"], list(agent.taker.lines))
-                self._introduced = True
             active = await loss.active_runs(agent.api, agent.options.pool)
+            await agent.peers.look(agent.heart.online, active)
+            if not self._introduced:
+                words = (agent.taker.pool["id"], list(agent.taker.lines), agent.options.slots)
+                await agent.peers.tell(CAME, *words)
+                self._introduced = True
             agent.heart.others |= {r.id for r in active if r.note.agent != agent.name}
             if choose.sweeps_often(agent.name, agent.options.pool, agent.heart.online):
                 for controller in {c for r in active for c in controllers(r.tags)}:
@@ -98,6 +99,7 @@ class Listener:
         match event.state_type:
             case "SCHEDULED":
                 agent.heart.others.discard(run_id)
+                agent.peers.let_go(run_id)
                 if event.name.endswith((".Scheduled", ".Late")):
                     agent.heart.unnamed = True
                 if queue is not None:
@@ -107,12 +109,14 @@ class Listener:
                 # A claim of one's own is told before the server has answered it.
                 if mine is None and (event.state is None or event.state.note.agent != agent.name):
                     agent.heart.others.add(run_id)
+                    agent.peers.took(run_id, event.state.note.agent if event.state else None)
             case _:
                 self._calm(run_id)
         if event.state_type == CANCELLED and event.state is not None and not event.state.note.by:
             agent.help(self._bereaved(run_id))
         if event.state_type in FINAL or event.state_type == "PAUSED":
             agent.heart.others.discard(run_id)
+            agent.peers.let_go(run_id)
             if queue is not None and self._limited(queue):
                 agent.stir(queue)
 

@@ -107,7 +107,7 @@ class Agent:
             self.launcher.close()
         if self.record is not None and not self.tasks:
             await agents.forget(self.api, self.record)
-            await self.peers.tell(LEFT, self.taker.pool["id"], ())
+            await self.peers.tell(LEFT, self.taker.pool["id"])
 
     async def _adopt(self) -> None:
         """Find again the tasks that run on since an agent of this name was here."""

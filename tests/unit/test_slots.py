@@ -62,5 +62,9 @@ def test_one_enqueue_wakes_few_of_many_agents_soon() -> None:
     assert delays[0] == 0
     early = [d for d in delays if d < choose.PAUSE * 200 / choose.MANY]
     assert len(early) == choose.FIRST
+    soon = [d for d in delays if d < choose.PAUSE * 200 / choose.MANY + 1]
+    assert len(soon) <= choose.FIRST + 6  # the rest leave a busy server time to tell
     assert delays[-1] < choose.LAST_TURN * 1.5
+    few = [choose.delay(a, "task", agents[:10]) for a in agents[:10]]
+    assert max(few) < choose.PAUSE + 10 * choose.PER_AGENT
     assert choose.delay("alone", "task", []) == 0
