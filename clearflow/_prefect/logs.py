@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -107,3 +108,36 @@ async def copy(api: Api, source: str, target: str) -> None:
             batch = []
     if batch:
         await send(api, target, batch)
+
+
+def send_to(handler: Callable[[dict[str, Any]], None]) -> None:
+    """Send the log records of runs to `handler` instead of the server and the terminal.
+
+    The supervisor ships them between the lines of the console, in order, and keeps them while
+    the server is away. The records are those that Prefect's own handler would send.
+    """
+    from prefect.logging.handlers import APILogHandler
+
+    class ToSupervisor(APILogHandler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if not getattr(record, "send_to_api", True):
+                return
+            try:
+                handler(self.prepare(record))
+            except Exception:
+                self.handleError(record)
+
+        def handleError(self, record: logging.LogRecord) -> None:
+            # Outside a run there is nobody to send it for: not worth a traceback.
+            return
+
+        def flush(self) -> None:
+            return
+
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.extra"):
+        logger = logging.getLogger(name)
+        ours = ToSupervisor()
+        for old in logger.handlers:
+            ours.setFormatter(old.formatter)
+        logger.handlers = [ours]
+        logger.propagate = False

@@ -11,13 +11,11 @@ import contextlib
 import contextvars
 import importlib
 import json
-import logging
 import ssl
 import sys
 import threading
 import zoneinfo
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from types import SimpleNamespace
@@ -33,16 +31,7 @@ from prefect.exceptions import Abort, TerminationSignal
 from prefect.states import Cancelling
 
 from clearflow._prefect.lean import replace
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the supervisor says to a state that the flow engine wants to write."""
-
-    message: str
-    go: bool = True
-    aborting: bool = False
-
+from clearflow.words.notes import Verdict
 
 Ask = Callable[[str, str, str], Verdict]
 Told = Callable[[str, str], None]
@@ -146,39 +135,6 @@ def _stand_in(engine: Any, verdict: Verdict) -> State[Any]:
     cancelling: State[Any] = Cancelling(message=verdict.message)
     engine.flow_run.state = cancelling
     return cancelling
-
-
-def logs_to(handler: Callable[[dict[str, Any]], None]) -> None:
-    """Send the log records of runs to `handler` instead of the server and the terminal.
-
-    The supervisor ships them between the lines of the console, in order, and keeps them while
-    the server is away. The records are those that Prefect's own handler would send.
-    """
-    from prefect.logging.handlers import APILogHandler
-
-    class ToSupervisor(APILogHandler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if not getattr(record, "send_to_api", True):
-                return
-            try:
-                handler(self.prepare(record))
-            except Exception:
-                self.handleError(record)
-
-        def handleError(self, record: logging.LogRecord) -> None:
-            # Outside a run there is nobody to send it for: not worth a traceback.
-            return
-
-        def flush(self) -> None:
-            return
-
-    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.extra"):
-        logger = logging.getLogger(name)
-        ours = ToSupervisor()
-        for old in logger.handlers:
-            ours.setFormatter(old.formatter)
-        logger.handlers = [ours]
-        logger.propagate = False
 
 
 def lean_engine() -> None:
@@ -342,48 +298,70 @@ def fires(
     return [datetime.fromtimestamp(each.timestamp(), UTC) for each in found]
 
 
-def check_schemas_once() -> None:
-    """Have the server of this process check each schema once, and not for each run."""
-    from prefect.utilities.schema_tools import validation
+def check_once() -> None:
+    """Have the server of this process check a schema, and a run's job variables, once each."""
+    from prefect.server.api import validation
+    from prefect.utilities.schema_tools import validation as schemas
 
-    validator: Any = validation._VALIDATOR
-    check, known = validator.check_schema, set[str]()
+    validator: Any = schemas._VALIDATOR
+    check_schema, known = validator.check_schema, set[str]()
+    check_variables = validation._validate_work_pool_job_variables
 
-    def once(schema: Any, *args: Any, **options: Any) -> None:
-        text = json.dumps(schema, sort_keys=True, default=str)
-        if text in known:
-            return
-        check(schema, *args, **options)
+    def said(*what: Any) -> str:
+        return json.dumps(what, sort_keys=True, default=str)
+
+    def keep(text: str) -> None:
         if len(known) > 1000:
             known.clear()
         known.add(text)
 
-    validator.check_schema = staticmethod(once)
+    def schema_once(schema: Any, *args: Any, **options: Any) -> None:
+        if (text := said(schema)) not in known:
+            check_schema(schema, *args, **options)
+            keep(text)
+
+    async def variables_once(session: Any, *args: Any, **options: Any) -> None:
+        text = said(args, options)
+        # What a reference stands for may have changed.
+        if text not in known or "__prefect_kind" in text or "block_document_id" in text:
+            await check_variables(session, *args, **options)
+            keep(text)
+
+    validator.check_schema = staticmethod(schema_once)
+    validation._validate_work_pool_job_variables = variables_once
 
 
 def queue_writers(patience: float = 5.0) -> None:
     """Have those who write to SQLite stand in line; after `patience` seconds one does without."""
     from prefect.server.database.configurations import AioSqliteConfiguration
+    from prefect.server.events.services import event_persister
 
-    begin = AioSqliteConfiguration.begin_transaction
+    persister: Any = event_persister
+    begin, write = AioSqliteConfiguration.begin_transaction, persister.write_events
     line, inside = asyncio.Lock(), contextvars.ContextVar("inside", default=False)
 
     @contextlib.asynccontextmanager
-    async def in_line(self: Any, session: Any, with_for_update: bool = False) -> AsyncIterator[Any]:
-        if inside.get():  # nobody stands behind itself
-            async with begin(self, session, with_for_update) as transaction:
-                yield transaction
-            return
+    async def turn() -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience):
-                    await line.acquire()
-                stack.callback(line.release)
-            mark = inside.set(True)
-            stack.callback(inside.reset, mark)
-            yield await stack.enter_async_context(begin(self, session, with_for_update))
+            if not inside.get():  # nobody stands behind itself
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(patience):
+                        await line.acquire()
+                    stack.callback(line.release)
+                stack.callback(inside.reset, inside.set(True))
+            yield
+
+    @contextlib.asynccontextmanager
+    async def in_line(self: Any, session: Any, with_for_update: bool = False) -> AsyncIterator[Any]:
+        async with turn(), begin(self, session, with_for_update) as transaction:
+            yield transaction
+
+    async def write_in_line(session: Any, events: Any) -> None:
+        async with turn():  # one that has read before, and writes after it, would be refused
+            await write(session, events)
 
     AioSqliteConfiguration.begin_transaction = in_line  # type: ignore[method-assign]
+    persister.write_events = write_in_line
 
 
 def limit_requests_only() -> None:

@@ -80,7 +80,7 @@ def main() -> None:
         os.environ.setdefault(_LATE, "false")
     from clearflow._prefect import private
 
-    private.check_schemas_once()
+    private.check_once()
     private.queue_writers()
     private.limit_requests_only()
     _close_what_failed()

@@ -26,7 +26,7 @@ from clearflow.runtimes import process
 from clearflow.runtimes.rundir import Job, RunDir
 from clearflow.runtimes.wire import Channel
 from clearflow.supervisor.lines import mark
-from clearflow.words.notes import Note
+from clearflow.words.notes import Note, Verdict
 
 
 class Control:
@@ -124,12 +124,12 @@ def wait_and_run(control: socket.socket) -> int:
 
 def run(job: Job, control: Control, folder: Path) -> int:
     """Run the job's flow; returns the exit code of this process."""
-    from clearflow._prefect import lean, patient, private
+    from clearflow._prefect import lean, logs, patient, private
 
     sys.path.insert(0, str(folder))
     with _settings(job, folder):
         patient.patient_clients(job.run_id, lambda body: _written(control, body))
-        private.logs_to(control.log)
+        logs.send_to(control.log)
         private.fence(
             job.run_id,
             ask=lambda type, name, message: _verdict(
@@ -196,9 +196,7 @@ def _written(control: Control, body: bytes) -> Any:
     return Written(answer["status"], answer["body"]) if answer else None
 
 
-def _verdict(answer: dict[str, Any]) -> Any:
-    from clearflow._prefect.private import Verdict
-
+def _verdict(answer: dict[str, Any]) -> Verdict:
     return Verdict(
         message=str(answer.get("message", "")),
         go=bool(answer.get("go")),

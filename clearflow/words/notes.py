@@ -99,3 +99,12 @@ def _split(message: str) -> tuple[str, dict[str, str]] | None:
 def without_fields(text: str) -> str:
     """A text that quotes a note, such as Prefect's own log lines, as people want to read it."""
     return _QUOTED.sub("", text)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the supervisor says to a state that the flow engine wants to write."""
+
+    message: str
+    go: bool = True
+    aborting: bool = False

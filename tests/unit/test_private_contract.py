@@ -53,6 +53,16 @@ NAMES: list[tuple[str, str, list[str] | None]] = [
     ("prefect.client.orchestration", "ssl", None),
     ("prefect.types._datetime", "available_timezones", None),
     ("prefect.utilities.schema_tools.validation", "_VALIDATOR.check_schema", None),
+    (
+        "prefect.server.api.validation",
+        "_validate_work_pool_job_variables",
+        None,
+    ),
+    (
+        "prefect.server.events.services.event_persister",
+        "write_events",
+        ["session", "events"],
+    ),
     ("prefect.client.base", "PrefectHttpxSyncClient.send", None),
     ("prefect.client.base", "PrefectHttpxAsyncClient.send", None),
     ("prefect.client.base", "PrefectResponse.from_httpx_response", None),
