@@ -15,7 +15,6 @@ from typing import Any
 
 from clearflow._prefect.http import Api
 from clearflow.errors import Refused, ServerError, Unreachable
-from clearflow.words.models import Run
 
 WIDTH = 50
 """So many are made in one request, in one transaction: others wait for it to end."""
@@ -23,22 +22,26 @@ _GATHERS = 0.02  # seconds
 _AGAIN = 0.1
 _TRIES = 50
 
-Waiting = tuple[dict[str, Any], "asyncio.Future[Run]"]
+Made = dict[str, Any]
+Waiting = tuple[dict[str, Any], "asyncio.Future[Made]"]
 
 
 class Bulk:
     """Runs that are to be made, by their deployments."""
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, api: Api, fresh: bool) -> None:
+        self._api, self._fresh = api, fresh
         self._waiting: dict[str, list[Waiting]] = {}
         self._writing = asyncio.Lock()
         self._sending: set[asyncio.Task[None]] = set()
 
-    async def create(self, deployment: str, body: dict[str, Any]) -> Run:
-        """A run, the existing one when its idempotency key is known: it has one. Raises Refused."""
+    async def create(self, deployment: str, body: dict[str, Any]) -> Made:
+        """A run as the server tells it, or as it was said and has become: it has a name and a key.
+
+        The existing one when its idempotency key is known. Raises Refused.
+        """
         waiting = self._waiting.setdefault(deployment, [])
-        mine: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+        mine: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
         waiting.append((body, mine))
         if len(waiting) == 1:
             self._sending.add(sending := asyncio.create_task(self._send(deployment)))
@@ -78,11 +81,15 @@ class Bulk:
             some = [each for each, _ in left]
             if all(r["status"] == "CREATED" for _, r in left):
                 ids = [str(r["flow_run_id"]) for _, r in left]
+                if self._fresh and len(left) == len(results):
+                    for (body, future), id in zip(some, ids, strict=True):
+                        future.set_result({**body, "id": id})
+                    return
                 where = {"flow_runs": {"id": {"any_": ids}}, "limit": max(len(ids), 1)}
                 found = {str(i["id"]): i for i in await self._api.post("/flow_runs/filter", where)}
                 if set(ids) <= set(found):
                     for (_, future), id in zip(some, ids, strict=True):
-                        future.set_result(Run.parse(found[id]))
+                        future.set_result(found[id])
                     return
             await asyncio.sleep(_AGAIN)
         raise Unreachable(f"the server did not make {len(some)} runs in {_TRIES} tries")
@@ -102,9 +109,13 @@ def current() -> Bulk | None:
 
 
 @contextlib.contextmanager
-def together(api: Api) -> Iterator[None]:
-    """Inside, runs that are made at the same time are made in one request."""
-    token = _current.set(Bulk(api))
+def together(api: Api, *, fresh: bool = False) -> Iterator[None]:
+    """Inside, runs that are made at the same time are made in one request.
+
+    `fresh`: nobody has said any of their idempotency keys before, so that each run is as it was
+    said, and need not be read.
+    """
+    token = _current.set(Bulk(api, fresh))
     try:
         yield
     finally:

@@ -243,12 +243,15 @@ async def create(
     if task_run:
         body["parent_task_run_id"] = task_run
     together = bulk.current()
-    if together is not None and idempotency_key:
+    if together is not None and idempotency_key and name:
         told = {**body, "enforce_parameter_schema": False}
         if _LIKE in of:
             # This route goes by the deployment, whose own queue may be another one than the run's.
             told["work_queue_name"] = queue or of["work_queue_name"]
-        return await together.create(of["id"], told)
+        where = {key: of[key] for key in ("flow_id", "work_pool_name", "work_queue_name")}
+        return Run.parse(
+            {"deployment_id": of["id"], **where, **await together.create(of["id"], told)}
+        )
     if _KIND in json.dumps(of["parameters"]):
         # Templates and references in them are filled in by this route only.
         told = {**body, "parameters": dict(parameters or {}), "enforce_parameter_schema": False}

@@ -50,7 +50,7 @@ async def fire(api: Api, run: Run, firing: Firing, say: Say) -> int:
     found = await _found(api, scheduler, firing.job, own, now)
     due = [each for each in found if each.plan is not None]
     known = launching.Known(fresh)
-    with bulk.together(api):
+    with bulk.together(api, fresh=fresh):
         failed = await many.each(
             due, lambda each: _deal_with(api, scheduler, each, known, say), width=bulk.WIDTH
         )

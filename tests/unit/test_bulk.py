@@ -22,10 +22,12 @@ class Server(Api):
         self.locked = list(locked)
         self.made: dict[str, dict[str, Any]] = {}
         self.requests_of: list[int] = []
+        self.reads = 0
         self.queues: set[str | None] = set()
 
     async def post(self, path: str, body: Any = None) -> Any:
         if path == "/flow_runs/filter":
+            self.reads += 1
             wanted = body["flow_runs"]["id"]["any_"]
             return [{"id": i, "name": i, "state": None} for i in wanted if i in self.made]
         if path == "/flow_runs/":
@@ -52,8 +54,8 @@ async def _create(api: Api, key: str, name: str = "good") -> Run:
     return await runs.create(api, of, write=_WRITE, name=name, idempotency_key=key, queue="cpu")
 
 
-async def _all(api: Api, *keys: str) -> list[Run]:
-    with bulk.together(api):
+async def _all(api: Api, *keys: str, fresh: bool = False) -> list[Run]:
+    with bulk.together(api, fresh=fresh):
         return await asyncio.gather(*(_create(api, key) for key in keys))
 
 
@@ -68,6 +70,26 @@ async def test_a_locked_database_forgets_those_before_so_all_are_said_again() ->
     api = Server(2, 0)
     assert [run.id for run in await _all(api, "a", "b", "c")] == ["r-a", "r-b", "r-c"]
     assert api.requests_of == [3, 3, 3]
+
+
+async def test_new_ones_are_as_they_were_said_and_are_not_read_again() -> None:
+    api = Server(1)
+    first, second = await _all(api, "a", "b", fresh=True)
+    assert (first.id, second.id) == ("r-a", "r-b")
+    assert (first.name, first.queue, first.pool, first.deployment_id) == ("good", "cpu", "p", "d")
+    assert first.state is not None
+    assert first.state.note.text == "queued by a test"
+    assert api.reads == 0
+
+
+async def test_beside_one_that_cannot_be_made_new_ones_are_read_all_the_same() -> None:
+    api = Server()
+    with bulk.together(api, fresh=True):
+        good, _ = await asyncio.gather(
+            _create(api, "a"), _create(api, "b", "bad"), return_exceptions=True
+        )
+    assert isinstance(good, Run)
+    assert api.reads == 1
 
 
 async def test_the_same_key_twice_is_one_run() -> None:
@@ -94,11 +116,11 @@ async def test_a_copy_goes_where_the_task_is_and_not_to_the_deployments_own_queu
     api = Server()
     of = runs.like(Run("r", "", None, flow_id="f", deployment_id="d", pool="p", queue="gpu"))
     with bulk.together(api):
-        await runs.create(api, of, write=_WRITE, idempotency_key="a")
+        await runs.create(api, of, write=_WRITE, name="a", idempotency_key="a")
         assert api.queues == {"gpu"}
-        await runs.create(api, of, write=_WRITE, idempotency_key="b", queue="gpu")
+        await runs.create(api, of, write=_WRITE, name="b", idempotency_key="b", queue="gpu")
         assert api.queues == {"gpu"}
         whole = {**of, "name": "train", "entrypoint": "train.py"}
         del whole["like"]
-        await runs.create(api, whole, write=_WRITE, idempotency_key="c", queue="gpu")
+        await runs.create(api, whole, write=_WRITE, name="c", idempotency_key="c", queue="gpu")
         assert api.queues == {None}
