@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 
 from prefect import flow
@@ -39,7 +40,7 @@ def leaves(code: int = 3) -> None:
 @flow
 def kills_itself(name: str = "SIGKILL") -> None:
     os.kill(os.getpid(), signal.Signals[name])
-    time.sleep(60)
+    threading.Event().wait()
 
 
 @flow
@@ -60,4 +61,4 @@ def runs_out_of_memory(group: str) -> None:
 @flow
 def kills_its_supervisor() -> None:
     os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(60)
+    threading.Event().wait()

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 from prefect import flow, get_run_logger, task
@@ -34,7 +33,6 @@ def in_a_task() -> None:
 def progress() -> None:
     for percent in range(0, 101, 5):
         print(f"\r{percent:3d} %", end="", flush=True)
-        time.sleep(0.005)
     print()
     print("windows\r")
     print("over\rwritten\r\n", end="")
@@ -72,13 +70,13 @@ def many_threads(lines: int = 300) -> None:
 
 @flow
 def floods(megabytes: int, gate: str | None = None, line: int = 1000) -> None:
-    """Prints so much, then waits for the file `gate`."""
+    """Prints so much, then waits at `gate`."""
     block = b"".join(b"%08d%s\n" % (n, b"." * (line - 9)) for n in range(1_000_000 // line))
     for n in range(megabytes):
         os.write(1, block.replace(b".", b"%d" % (n % 10), 1))
     print("all is said", flush=True)
-    while gate and not Path(gate).exists():
-        time.sleep(0.02)
+    if gate:
+        Path(gate).read_bytes()
 
 
 @flow

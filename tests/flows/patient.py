@@ -1,7 +1,7 @@
 """A flow that ends when it is told to."""
 
+import contextlib
 import os
-import time
 from pathlib import Path
 
 from prefect import flow
@@ -9,10 +9,12 @@ from prefect import flow
 
 @flow
 def until_told(folder: str, name: str) -> str:
-    """Runs until the file `<name>.go` appears."""
+    """Runs until the gate `<name>.go` is open."""
     Path(folder, f"{name}.running").touch()
     print(f"{name} started")
     print("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES"))
-    while not Path(folder, f"{name}.go").exists():
-        time.sleep(0.02)
+    gate = Path(folder, f"{name}.go")
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(gate)
+    gate.read_bytes()
     return name

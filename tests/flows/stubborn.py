@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,13 +16,14 @@ def _record(folder: str, name: str) -> None:
     (Path(folder) / f"{name}.pid").write_text(str(os.getpid()))
 
 
-def _live_on(folder: str, name: str, deaf: bool) -> None:
+def _live_on(folder: str, name: str, deaf: bool, told: int | None = None) -> None:
     if deaf:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
     _record(folder, name)
-    while True:
-        time.sleep(60)
+    if told is not None:
+        os.close(told)
+    threading.Event().wait()
 
 
 def _forked(act: Callable[[], None]) -> None:
@@ -49,9 +50,9 @@ def family(folder: str, deaf: bool = True) -> None:
     _forked(nested)
     # One without this process's environment, in a session of its own.
     code = (
-        "import os, signal, time, sys;"
+        "import os, signal, threading, sys;"
         "[signal.signal(n, signal.SIG_IGN) for n in (2, 15)];"
-        "open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
+        "open(sys.argv[1], 'w').write(str(os.getpid())); threading.Event().wait()"
     )
     subprocess.Popen(
         [sys.executable, "-c", code, f"{folder}/bare.pid"], env={}, start_new_session=True
@@ -63,13 +64,15 @@ def family(folder: str, deaf: bool = True) -> None:
 def leaves_children(folder: str) -> None:
     """Ends at once; what it started does not."""
 
+    lives, told = os.pipe()
+
     def daemon() -> None:
         os.setsid()
-        _live_on(folder, "daemon", True)
+        _live_on(folder, "daemon", True, told)
 
     _forked(daemon)
-    while not (Path(folder) / "daemon.pid").exists():
-        time.sleep(0.01)
+    os.close(told)
+    os.read(lives, 1)
 
 
 def _note(flow: object, flow_run: object, state: object) -> None:
@@ -87,7 +90,7 @@ def _see(folder: str, error: BaseException) -> None:
 def cleans_up(folder: str) -> None:
     _record(folder, "self")
     try:
-        time.sleep(600)
+        threading.Event().wait()
     except BaseException as error:
         _see(folder, error)
         raise
@@ -99,7 +102,7 @@ def cleans_up(folder: str) -> None:
 async def cleans_up_async(folder: str) -> None:
     _record(folder, "self")
     try:
-        await asyncio.sleep(600)
+        await asyncio.Event().wait()
     except BaseException as error:
         _see(folder, error)
         raise
@@ -110,7 +113,7 @@ def swallows(folder: str) -> str:
     """Is told to end, and returns as if nothing had been said."""
     try:
         _record(folder, "self")
-        time.sleep(600)
+        threading.Event().wait()
     except BaseException:
         print("so what")
     return "done"
@@ -119,7 +122,7 @@ def swallows(folder: str) -> str:
 @task
 def long_task(folder: str) -> None:
     _record(folder, "self")
-    time.sleep(600)
+    threading.Event().wait()
 
 
 @flow

@@ -11,6 +11,7 @@ import pytest
 from clearflow import agents
 from clearflow._prefect import pools
 from tests.support.agents import AGENT, AgentProcess
+from tests.support.gates import open_gate
 from tests.support.waiting import wait_until_async
 
 SCRIPTS = True
@@ -35,7 +36,7 @@ async def begun(folder, *names):
 
 def end(folder, *names):
     for name in names:
-        (folder / f"{name}.go").touch()
+        open_gate(folder / f"{name}.go")
         (folder / f"{name}.running").unlink(missing_ok=True)
 
 

@@ -16,6 +16,7 @@ from clearflow.words.lifecycle import Exit
 from clearflow.words.models import SCHEDULED
 from tests.chaos.proxy import Line, Proxy
 from tests.support.agents import LOSING, client, opened
+from tests.support.gates import open_gate
 from tests.support.waiting import wait_until, wait_until_async
 
 SCRIPTS = True
@@ -46,7 +47,7 @@ async def test_the_task_of_a_lost_machine_runs_again_elsewhere(site, ask, tmp_pa
     taker = site.agent("q", env=LOSING)
     await marker(tmp_path / "a.running")
     assert await ask.status(behind) in {"queued", "completed"}
-    (tmp_path / "a.go").touch()
+    open_gate(tmp_path / "a.go")
     run = await ask.ended(run_id)
     assert (run.state.type, run.note.agent, run.note.attempt) == ("COMPLETED", taker.name, 2)
     texts = [s.note.text for s in await ask.history(run_id)]
@@ -175,7 +176,7 @@ async def test_a_machine_that_slept_finds_its_task_taken_over_and_ends_its_own(s
     sleeper.signal(signal.SIGCONT)
     wait_until(lambda: not os.path.exists(f"/proc/{old.pid}"), 60, what="the old task to be ended")
     assert await ask.status(run_id) == "running"
-    (tmp_path / "a.go").touch()
+    open_gate(tmp_path / "a.go")
     run = await ask.ended(run_id)
     assert (run.state.type, run.note.agent, run.note.attempt) == ("COMPLETED", taker.name, 2)
     following = [await ask.ended(await ask.enqueue_script("completes", "q")) for _ in range(2)]
@@ -193,7 +194,7 @@ async def test_an_outcome_that_arrives_too_late_does_not_count(site, ask, tmp_pa
         await marker(tmp_path / "1.started")
         await ask.until(run_id, "running")
         with proxy.cut(Line.HOLD):
-            (tmp_path / "1.go").touch()
+            open_gate(tmp_path / "1.go")
             await marker(tmp_path / "1.over")
             second = site.agent("q", env=LOSING, wait=False)
             await marker(tmp_path / "2.started")
@@ -201,7 +202,7 @@ async def test_an_outcome_that_arrives_too_late_does_not_count(site, ask, tmp_pa
         await wait_until_async(lambda: said(first, ": gone"), 60, what="the first to let it be")
         run = await ask.run(run_id)
         assert (run.state.type, run.note.agent) == ("RUNNING", second.name)
-        (tmp_path / "2.go").touch()
+        open_gate(tmp_path / "2.go")
         run = await ask.ended(run_id)
         assert (run.state.type, run.note.agent, run.note.attempt) == ("COMPLETED", second.name, 2)
         for agent in (first, second):
@@ -293,7 +294,7 @@ async def test_attempts_are_counted_over_several_machines(site, ask, tmp_path):
         agent.lose_power()
     site.agent("q", env=LOSING)
     await marker(tmp_path / "a.running")
-    (tmp_path / "a.go").touch()
+    open_gate(tmp_path / "a.go")
     run = await ask.ended(run_id)
     assert (run.state.type, run.note.attempt) == ("COMPLETED", 3)
     assert run.note.since is not None

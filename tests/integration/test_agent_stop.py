@@ -8,6 +8,7 @@ import pytest
 from clearflow import agents
 from clearflow.agents import Wish
 from tests.support.agents import processes_with
+from tests.support.gates import open_gate
 from tests.support.waiting import wait_until, wait_until_async
 
 SCRIPTS = True
@@ -49,7 +50,7 @@ async def test_a_paused_agent_takes_nothing_until_it_is_resumed(site, ask, tmp_p
     first = await running(ask, tmp_path)
     await asked(ask, agent, Wish.PAUSE)
     agent.wait_for("is paused")
-    (tmp_path / "a.go").touch()
+    open_gate(tmp_path / "a.go")
     assert (await ask.ended(first)).state.type == "COMPLETED"
     waiting = await ask.enqueue_script("completes", "q")
     taker = site.agent("other", "q", wait=False)
@@ -81,7 +82,7 @@ async def test_a_drained_agent_finishes_its_tasks_and_leaves_without_a_trace(sit
     agent.wait_for("is draining")
     waiting = await ask.enqueue_script("completes", "q")
     assert agent.code is None
-    (tmp_path / "a.go").touch()
+    open_gate(tmp_path / "a.go")
     assert agent.wait() == 0
     assert (await ask.ended(first)).state.type == "COMPLETED"
     assert await ask.status(waiting) == "queued"
@@ -101,7 +102,7 @@ async def test_a_stopped_agent_gives_its_tasks_back_without_counting_the_attempt
     assert run.state.name == "Queued"
     assert run.note.attempt == 1
     assert "given back" in run.note.text
-    (tmp_path / "a.go").touch()
+    open_gate(tmp_path / "a.go")
     other = site.agent("q")
     run = await ask.ended(run_id)
     assert (run.state.type, run.note.agent, run.note.attempt) == ("COMPLETED", other.name, 1)
@@ -148,7 +149,7 @@ async def test_an_agent_told_to_hang_up_leaves_its_tasks_to_the_next_one(site, a
     assert task.pid in {p.pid for p in agent.processes("cf-task")}
     again = site.agent("q", name=agent.name)
     assert "found a" in again.said()
-    (tmp_path / "a.go").touch()
+    open_gate(tmp_path / "a.go")
     run = await ask.ended(run_id)
     assert (run.state.type, run.note.attempt, run.run_count) == ("COMPLETED", 1, 1)
     again.wait_for("completed")
@@ -219,7 +220,7 @@ async def test_a_killed_launcher_is_started_again(site, ask, tmp_path):
     launcher.kill()
     second = await ask.ended(await ask.enqueue_script("completes", "q"))
     assert second.state.type == "COMPLETED"
-    (tmp_path / "a.go").touch()
+    open_gate(tmp_path / "a.go")
     assert (await ask.ended(first)).state.type == "COMPLETED"
 
 
@@ -234,7 +235,7 @@ async def test_a_killed_supervisor_takes_its_task_with_it_which_is_queued_again(
     supervisor.kill()
     wait_until(lambda: not os.path.exists(f"/proc/{task.pid}"), what="the task to die with it")
     wait_until((tmp_path / "a.running").exists, 60, what="the second attempt")
-    (tmp_path / "a.go").touch()
+    open_gate(tmp_path / "a.go")
     run = await ask.ended(run_id)
     assert (run.state.type, run.note.attempt) == ("COMPLETED", 2)
     texts = [s.note.text for s in await ask.history(run_id)]

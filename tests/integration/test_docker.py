@@ -15,6 +15,7 @@ from clearflow._prefect import claims, pools, runs
 from tests.support.agents import LOSING, AgentProcess, Client, Site, client, opened
 from tests.support.commands import command
 from tests.support.docker import IMAGE, DockerEngine, registry
+from tests.support.gates import closed, open_gate
 from tests.support.git import Laptop
 from tests.support.server import PrefectServer
 from tests.support.waiting import wait_until
@@ -31,14 +32,14 @@ print("user", os.getuid())
 open("written.txt", "w").write("here")
 sys.exit(int(os.environ.get("CODE", "0")))
 """
-WAITS = "import time\nprint('here', flush=True)\ntime.sleep(600)\n"
+WAITS = "import threading\nprint('here', flush=True)\nthreading.Event().wait()\n"
 STUBBORN = """
-import signal, time
+import signal
 signal.signal(signal.SIGINT, lambda *_: print("not yet"))
 signal.signal(signal.SIGTERM, lambda *_: print("never"))
 print("here", flush=True)
 while True:
-    time.sleep(1)
+    signal.pause()
 """
 
 
@@ -178,7 +179,7 @@ async def test_datasets_are_made_and_read_in_a_container(site, ask, project, sta
 
 async def test_ctrl_c_is_the_first_thing_that_an_abort_sends(site, ask, project, start):
     (project / "waits.py").write_text(
-        "import time\ntry:\n    print('here', flush=True)\n    time.sleep(600)\n"
+        "import threading\ntry:\n    print('here', flush=True)\n    threading.Event().wait()\n"
         "except KeyboardInterrupt:\n    print('interrupted')\n"
     )
     start("q")
@@ -219,12 +220,12 @@ async def test_a_program_that_kills_itself_crashes(site, ask, project, start):
 
 
 ONCE = (
-    "import pathlib, time\n"
+    "import pathlib, threading\n"
     "mark = pathlib.Path('/marks/mark')\n"
     "again = mark.exists()\n"
     "mark.touch()\n"
     "print('here', flush=True)\n"
-    "time.sleep(0 if again else 600)\n"
+    "again or threading.Event().wait()\n"
 )
 
 
@@ -275,16 +276,14 @@ async def test_an_agent_removes_what_its_last_life_has_left(
 
 
 async def test_a_task_outlives_its_agent(site, ask, project, start, tmp_path):
-    (project / "waits.py").write_text(
-        "import pathlib, time\nprint('here', flush=True)\n"
-        "while not pathlib.Path('/marks/go').exists():\n    time.sleep(0.05)\n"
-    )
+    (project / "waits.py").write_text("print('here', flush=True)\nopen('/marks/go').read()\n")
+    closed(tmp_path / "go")
     task = await send_with(ask, project, "waits.py", docker_args=f"-v {tmp_path}:/marks:ro")
     agent = start("q", name="upgraded")
     await ask.until_printed(task, "here")
     agent.kill()
     start("q", name="upgraded").wait_for("found waits.py")
-    (tmp_path / "go").touch()
+    open_gate(tmp_path / "go")
     ended = await ask.ended(task)
     assert (ended.state.type, ended.note.attempt) == ("COMPLETED", 1), await ask.report(task)
 
@@ -433,10 +432,8 @@ def test_a_missing_engine_or_image_is_said_at_once(site, engine, host, image, sa
 
 
 TICKS = """
-import pathlib, time
 print("here", flush=True)
-while not pathlib.Path("/marks/go").exists():
-    time.sleep(0.05)
+open("/marks/go").read()
 """
 
 
@@ -453,6 +450,7 @@ def lonely_site(
 async def test_an_exclusive_task_is_frozen_while_its_machine_is_cut_off(
     lonely_site, fresh_server, engine, project, tmp_path
 ):
+    closed(tmp_path / "go")
     (project / "waits.py").write_text(TICKS)
     async with client(lonely_site) as ask:
         mount = f"-v {tmp_path}:/marks"
@@ -463,7 +461,7 @@ async def test_an_exclusive_task_is_frozen_while_its_machine_is_cut_off(
         wait_until(lambda: engine.states() == ["paused"], 60, what="the task to be frozen")
         fresh_server.start()
         wait_until(lambda: engine.states() == ["running"], 60, what="the task to go on")
-        (tmp_path / "go").touch()
+        open_gate(tmp_path / "go")
         ended = await ask.ended(task)
         assert ended.state is not None
         assert (ended.state.type, ended.note.attempt) == ("COMPLETED", 1), await ask.report(task)

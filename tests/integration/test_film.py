@@ -15,6 +15,7 @@ from clearflow.queues.line import Spot, Where
 from clearflow.tasks import abort
 from clearflow.words.names import stored
 from tests.support.agents import Client, Site
+from tests.support.gates import open_gate
 from tests.support.waiting import wait_until_async
 
 AGENTS, TASKS = 4, 20
@@ -85,7 +86,7 @@ class Film:
 
     def tell(self, number: int) -> None:
         """Have a running task end."""
-        (self.folder / f"task {number}.go").touch()
+        open_gate(self.folder / f"task {number}.go")
 
 
 @pytest.mark.timeout(600)

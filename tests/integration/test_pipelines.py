@@ -24,6 +24,7 @@ from clearflow.words.launches import origin_tag
 from clearflow.words.models import Run
 from clearflow.words.names import STEP
 from tests.support.agents import Client, Site, client, opened
+from tests.support.gates import open_gate
 from tests.support.git import Laptop, git
 from tests.support.server import PrefectServer
 from tests.support.waiting import WaitedTooLong, wait_until_async
@@ -152,12 +153,14 @@ from clearflow import component, pipeline
 
 @component(return_values=["line"])
 def work(name, after, folder):
-    import os, time
+    import contextlib, os
     from pathlib import Path
     with open(Path(folder) / "ran", "a") as file:
         file.write(name + "\\n")
-    while not (Path(folder) / f"go {name}").exists():
-        time.sleep(0.05)
+    gate = Path(folder) / f"go {name}"
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(gate)
+    gate.read_bytes()
     return after + [name]
 
 @pipeline(name="shaken", project="NASA", default_queue="q", return_value="line")
@@ -172,11 +175,11 @@ if __name__ == "__main__":
     shaken(sys.argv[1])
 """
 LONG = """
-import time
+import threading
 from clearflow import Pipeline
 
-def wait(seconds=600):
-    time.sleep(seconds)
+def wait():
+    threading.Event().wait()
 
 if __name__ == "__main__":
     pipe = Pipeline("long", "NASA")
@@ -415,15 +418,15 @@ async def test_a_pipeline_outlives_its_controller_its_agent_and_the_server(
 
         await ran(1)
         await kill_controller(site, ask, task)
-        (tmp_path / "go one").touch()
+        open_gate(tmp_path / "go one")
         await ran(2)
         heavy.kill()
-        (tmp_path / "go two").touch()
+        open_gate(tmp_path / "go two")
         site.agent("q", name="heavy")
         await ran(3)
         server.kill()
         server.start()
-        (tmp_path / "go three").touch()
+        open_gate(tmp_path / "go three")
         ended = await ask.ended(task, timeout=90)
         assert ended.state is not None
         assert ended.state.type == "COMPLETED", await ask.report(task)

@@ -21,6 +21,7 @@ from tests.integration.test_task_api import (
 )
 from tests.support.agents import LOSING, QUICK, AgentProcess, Client, Site, client, opened
 from tests.support.commands import command
+from tests.support.gates import closed, open_gate
 from tests.support.git import Laptop
 from tests.support.waiting import wait_until_async
 
@@ -266,7 +267,7 @@ async def test_an_attempt_that_starts_again_replaces_what_the_lost_one_reported(
 ):
     agent = own_site.agent("q", env=LOSING)
     script = f"""
-import time
+import threading
 from pathlib import Path
 from clearflow import Task
 logger = Task.init("Digits", "again").get_logger()
@@ -276,8 +277,8 @@ again.touch()
 for i in range(100 if first else 5):
     logger.report_scalar("loss", "x", 1 if first else 2, i)
 logger.report_scalar("\\0 \\ud800", 7, 1, 1)
-while first:
-    time.sleep(1)
+if first:
+    threading.Event().wait()
 """
     (laptop.root / "train.py").write_text(script)
     task = sent(own_site, laptop, "again")
@@ -351,7 +352,6 @@ async def test_results_of_the_libraries_that_a_program_imports(site, ask, laptop
 
 
 AWAY = """
-import sys, time
 from pathlib import Path
 from clearflow import Task
 task = Task.init("Digits", "away")
@@ -359,8 +359,7 @@ logger = task.get_logger()
 folder = Path({folder!r})
 logger.report_scalar("loss", "x", 0, 0)
 (folder / "begun").touch()
-while not (folder / "away").exists():
-    time.sleep(0.05)
+(folder / "away").read_text()
 for i in range(1, 6000):
     logger.report_scalar("loss", "x", i, i)
 task.upload_artifact("last", "words")
@@ -383,11 +382,12 @@ async def test_nothing_is_lost_when_the_server_is_away_at_the_end(
 ):
     async with client(alone) as ask:
         alone.agent("q", env=QUICK)
+        closed(tmp_path / "away")
         (laptop.root / "train.py").write_text(AWAY.format(folder=str(tmp_path)))
         task = sent(alone, laptop, "away")
         await wait_until_async(lambda: there(tmp_path / "begun"), 60, what="its beginning")
         fresh_server.kill()
-        (tmp_path / "away").touch()
+        open_gate(tmp_path / "away")
         await wait_until_async(lambda: there(tmp_path / "over"), 60, what="its end")
         fresh_server.start()
         ended = await ask.ended(task, timeout=100)

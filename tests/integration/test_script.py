@@ -12,6 +12,7 @@ from clearflow._prefect import claims, pools
 from tests.integration.test_supervisor_console import small_disk
 from tests.support.agents import AgentProcess, Client, Site
 from tests.support.commands import command
+from tests.support.gates import closed, open_gate
 from tests.support.git import Laptop, git
 
 __all__ = ["small_disk"]
@@ -95,19 +96,19 @@ async def test_the_servers_key_is_nowhere_in_a_task(own_site, own_ask, project, 
     canary = "canary-0123456789abcdef"
     own_site.agent("q", env={"PREFECT_API_KEY": canary})
     (project / "train.py").write_text(
-        "import os, sys, time\n"
+        "import os, sys\n"
         "from clearflow import Task\n"
         "print(dict(os.environ), Task.current_task().name, flush=True)\n"
-        "while not os.path.exists(sys.argv[1]):\n    time.sleep(0.05)\n"
+        "open(sys.argv[1]).read()\n"
     )
-    go = tmp_path / "go"
+    go = closed(tmp_path / "go")
     task = queued(run(own_site, project, "train.py", "--queue", "q", "--", str(go)))
     printed = await own_ask.until_printed(task, "CLEARFLOW_TASK_ID")
     child = _process_of(str(go))
     places = [child / "environ", child / "cmdline", *_all_below(own_site.folder / "home")]
     assert canary not in "".join(map(_text, places))
     assert canary not in "".join(printed)
-    go.touch()
+    open_gate(go)
     assert (await own_ask.ended(task)).state.type == "COMPLETED"
 
 
@@ -177,7 +178,7 @@ async def test_it_fails_with_its_exit_code(site, ask, project):
 
 
 async def test_an_abort_ends_it(site, ask, project):
-    (project / "waits.py").write_text("import time\nprint('here')\ntime.sleep(600)\n")
+    (project / "waits.py").write_text("import threading\nprint('here')\nthreading.Event().wait()\n")
     task = queued(run(site, project, "waits.py", "--queue", "q"))
     await ask.until_printed(task, "here")
     await claims.abort(ask.api, task, "ada")
@@ -188,12 +189,12 @@ async def test_an_abort_ends_it(site, ask, project):
 async def test_a_lost_script_starts_again(own_site, own_ask, project, tmp_path):
     agent = own_site.agent("q")
     (project / "once.py").write_text(
-        "import pathlib, sys, time\n"
+        "import pathlib, sys, threading\n"
         "mark = pathlib.Path(sys.argv[1])\n"
         "again = mark.exists()\n"
         "mark.touch()\n"
         "print('here')\n"
-        "time.sleep(0 if again else 600)\n"
+        "again or threading.Event().wait()\n"
     )
     task = queued(run(own_site, project, "once.py", "--queue", "q", "--", str(tmp_path / "mark")))
     await own_ask.until_printed(task, "here")

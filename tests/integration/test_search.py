@@ -20,10 +20,11 @@ from clearflow.service.answers import Service
 from clearflow.words.models import COMPLETED
 from tests.integration.test_pipelines import kill_controller
 from tests.support.agents import Client, Site, client
+from tests.support.gates import open_gate
 from tests.support.waiting import WaitedTooLong, wait_until_async
 
 TRAIN = """
-import os, time
+import contextlib, os, threading
 from pathlib import Path
 from clearflow import Task
 
@@ -40,8 +41,12 @@ for i in range(3):
     loss = (x - 6) ** 2 + (1000 if x % 10 == 5 else 0) + 2 - i
     logger.report_scalar("loss", "validation", value=loss, iteration=i)
     logger.report_scalar("cost", "s", value=x, iteration=i)
-while x >= 0 and (x % 10 == 5 or not (folder / "go").exists()):
-    time.sleep(0.02)
+if x >= 0 and x % 10 == 5:
+    threading.Event().wait()
+if x >= 0:
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(folder / "go")
+    (folder / "go").read_bytes()
 """
 SEARCH = """
 import json, sys
@@ -184,7 +189,7 @@ async def test_clearml_ran_trials_in_a_row_died_of_one_and_forgot_them_all(
     search = program.stdout.readline().strip()
     await until(ask, search, "three trials at once (ClearML #613)", lambda: len(person.ran()) >= 3)
     await kill_controller(person.site, ask, search)
-    (person.folder / "go").touch()
+    open_gate(person.folder / "go")
     out = await said_by(program, ask, search)
     ended = await ask.ended(search)
     assert ended.state is not None
@@ -290,7 +295,7 @@ async def test_a_search_is_a_task_and_its_trials_end_with_it(ask: Client, person
 
 async def two_objectives(ask: Client, person: Person, base: str) -> None:
     """Without Python; and a further search that learns from it, and is stopped."""
-    (person.folder / "go").touch()
+    open_gate(person.folder / "go")
     asked = ["--minimize", "loss/validation", "--maximize", "cost/s", "--choice", "General/x=6,7"]
     asked += ["--optimizer", "grid", "-q", "q", "--name", "both", "--json"]
     search = json.loads(person.clearflow("search", "run", base, *asked))["id"]

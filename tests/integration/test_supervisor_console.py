@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from clearflow._prefect import logs
+from tests.support.gates import closed, open_gate
 from tests.support.waiting import wait_until
 
 
@@ -93,7 +94,7 @@ async def test_bytes_that_are_no_text_are_shown_as_well_as_can_be(shared):
 
 
 async def test_of_100_mb_prefect_gets_the_first_and_the_last_and_the_agent_all(shared, tmp_path):
-    gate = tmp_path / "gate"
+    gate = closed(tmp_path / "gate")
     parameters = {"megabytes": 100, "gate": str(gate)}
     run_id = await shared.enqueue("loud.py:floods", "q", parameters)
     run = await shared.until(run_id, "running")
@@ -101,7 +102,7 @@ async def test_of_100_mb_prefect_gets_the_first_and_the_last_and_the_agent_all(s
     (kept,) = shared.site.folder.glob(f"**/{run.note.claim}/console.log")
     wait_until(lambda: kept.stat().st_size > 100_000_000, timeout=60, what="the whole console")
     wait_until(lambda: b"all is said" in tail(kept), what="the last line")
-    gate.touch()
+    open_gate(gate)
 
     run = await shared.ended(run_id, timeout=90)
     assert run.state.type == "COMPLETED"

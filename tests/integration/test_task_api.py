@@ -350,8 +350,8 @@ async def test_a_program_here_can_be_aborted(site, ask, laptop):
 from clearflow import Task
 task = Task.init('Digits', 'aborted')
 task.register_abort_callback(lambda: print('saving', flush=True))
-import time
-time.sleep(600)
+import threading
+threading.Event().wait()
 """
     process = start(site, laptop, script, **QUICK)
     seen = await wait_until_async(lambda: begun(ask, "aborted"), 60, what="the task")

@@ -49,9 +49,9 @@ variant = train.with_options(name="variant")
 
 @flow
 def sleep(seconds: float = 60):
-    import time
+    import threading
     print("asleep", flush=True)
-    time.sleep(seconds)
+    threading.Event().wait(seconds)
 """
 
 

@@ -1,5 +1,6 @@
 """A script that does one thing with these parameters: `plain.py until_told '{"folder": …}'`."""
 
+import contextlib
 import json
 import os
 import sys
@@ -21,12 +22,17 @@ def sleeps(seconds: float) -> None:
 
 
 def until_told(folder: str, name: str) -> None:
-    """Runs until the file `<name>.go` appears."""
+    """Runs until the gate `<name>.go` is open."""
     Path(folder, f"{name}.running").touch()
     print(f"{name} started")
     shows_gpus()
-    while not Path(folder, f"{name}.go").exists():
-        time.sleep(0.02)
+    _wait_at(Path(folder, f"{name}.go"))
+
+
+def _wait_at(gate: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(gate)
+    gate.read_bytes()
 
 
 def shows_gpus() -> None:
@@ -34,11 +40,10 @@ def shows_gpus() -> None:
 
 
 def numbered(folder: str) -> None:
-    """The first start runs until `1.go` appears, the second until `2.go`, and so on."""
+    """The first start runs until `1.go` is open, the second until `2.go`, and so on."""
     number = len(list(Path(folder).glob("*.started"))) + 1
     Path(folder, f"{number}.started").touch()
-    while not Path(folder, f"{number}.go").exists():
-        time.sleep(0.02)
+    _wait_at(Path(folder, f"{number}.go"))
     Path(folder, f"{number}.over").touch()
 
 
