@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import hashlib
 import importlib
 import json
 import ssl
@@ -304,26 +305,27 @@ def check_once() -> None:
     from prefect.utilities.schema_tools import validation as schemas
 
     validator: Any = schemas._VALIDATOR
-    check_schema, known = validator.check_schema, set[str]()
+    check_schema, known = validator.check_schema, set[bytes]()
     check_variables = validation._validate_work_pool_job_variables
 
-    def said(*what: Any) -> str:
-        return json.dumps(what, sort_keys=True, default=str)
+    def new(text: str) -> bool:
+        return hashlib.sha256(text.encode()).digest() not in known
 
     def keep(text: str) -> None:
-        if len(known) > 1000:
+        if len(known) > 10_000:
             known.clear()
-        known.add(text)
+        known.add(hashlib.sha256(text.encode()).digest())
 
     def schema_once(schema: Any, *args: Any, **options: Any) -> None:
-        if (text := said(schema)) not in known:
+        text = json.dumps(schema, sort_keys=True, default=str)
+        if new(text):
             check_schema(schema, *args, **options)
             keep(text)
 
     async def variables_once(session: Any, *args: Any, **options: Any) -> None:
-        text = said(args, options)
+        text = json.dumps([args, options], sort_keys=True, default=str)
         # What a reference stands for may have changed.
-        if text not in known or "__prefect_kind" in text or "block_document_id" in text:
+        if new(text) or "__prefect_kind" in text or "block_document_id" in text:
             await check_variables(session, *args, **options)
             keep(text)
 

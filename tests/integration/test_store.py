@@ -136,3 +136,36 @@ def _over_s3(site: Site, tmp_path: Path, s3: dict[str, Any]) -> None:
     for each in (second, first):
         assert command(site.env, "dataset", "rm", each, "--yes").returncode == 0
     assert sizes() == {}
+
+
+def test_what_nobody_needs_leaves_the_store(alone: Site, tmp_path: Path):
+    """Of a version that was deleted although another one stood on it, and of a broken upload."""
+    assert command(alone.env, "store", "set", str(tmp_path / "shared")).returncode == 0
+    objects = tmp_path / "shared" / "objects"
+
+    def stored() -> set[Path]:
+        return {file for file in objects.rglob("*") if file.is_file()}
+
+    def collected(*words: str) -> str:
+        done = command(alone.env, "store", "gc", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    first, second, *_ = ask_task(alone, VERSIONS.format(folder=str(tmp_path / "data")))
+    everything = stored()
+    broken = objects / "0123456789abcdef.partial"
+    broken.write_bytes(b"half")
+    task = objects / "ab" / ("0" * 62)  # a task's own: no dataset has ever named it
+    task.parent.mkdir(exist_ok=True)
+    task.write_bytes(b"a snapshot")
+    assert command(alone.env, "dataset", "rm", first, "--yes").returncode == 5
+    assert command(alone.env, "dataset", "rm", first, "--force", "--yes").returncode == 0
+    assert "deleted 0 objects" in collected()
+    assert broken.exists()  # it may go on
+    assert "deleted 0 objects" in collected("--hours", "0")
+    assert stored() == {*everything, task}
+    assert command(alone.env, "dataset", "verify", second).returncode == 0
+    assert command(alone.env, "dataset", "rm", second, "--yes").returncode == 0
+    collected("--hours", "0")
+    assert stored() == {task}
+    assert "deleted 0 objects, 0.0 MB" in collected("--hours", "0")

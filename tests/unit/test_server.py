@@ -129,3 +129,54 @@ async def test_a_writer_that_waits_too_long_goes_on_without_its_turn(written: li
 async def _write(name: str) -> None:
     async with transaction(name):
         pass
+
+
+async def test_job_variables_are_checked_once_but_bad_ones_and_references_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from prefect.server.api import validation
+    from prefect.utilities.schema_tools import validation as schemas
+
+    checked: list[dict[str, Any]] = []
+
+    async def check(session: Any, pool: str, template: Any, *variables: Any) -> None:
+        checked.extend(variables)
+        if "bad" in variables[0]:
+            raise ValueError("as the server does")
+
+    validator: Any = schemas._VALIDATOR
+    monkeypatch.setattr(validator, "check_schema", validator.check_schema)
+    monkeypatch.setattr(validation, "_validate_work_pool_job_variables", check)
+    private.check_once()
+    once: Any = validation._validate_work_pool_job_variables
+    good, other, bad = {"image": "a"}, {"image": "b"}, {"bad": 1}
+    reference = {"image": {"__prefect_kind": "workspace_variable", "variable_name": "image"}}
+    for variables in (good, good, other, good, bad, bad, reference, reference):
+        with contextlib.suppress(ValueError):
+            await once(None, "pool", {}, variables)
+    assert checked == [good, other, bad, bad, reference, reference]
+
+
+def test_a_schema_is_checked_once_but_one_that_is_none_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from prefect.server.api import validation
+    from prefect.utilities.schema_tools import validation as schemas
+
+    checked: list[dict[str, Any]] = []
+
+    def check(schema: dict[str, Any]) -> None:
+        checked.append(schema)
+        if schema["type"] == "thing":
+            raise ValueError("as jsonschema does")
+
+    validator: Any = schemas._VALIDATOR
+    monkeypatch.setattr(validator, "check_schema", check)
+    name = "_validate_work_pool_job_variables"
+    monkeypatch.setattr(validation, name, getattr(validation, name))  # put back at the end
+    private.check_once()
+    good, bad = {"type": "object"}, {"type": "thing"}
+    for schema in (good, good, bad, bad):
+        with contextlib.suppress(ValueError):
+            validator.check_schema(schema)
+    assert checked == [good, bad, bad]
