@@ -56,6 +56,11 @@ class Artifact:
         return str(self._about["hash"])
 
     @property
+    def url(self) -> str:
+        """Its address, of a task that keeps its results at one; else what names it here."""
+        return str(self._about["url"] or f"clearflow-artifact://{self._task}/{self.name}")
+
+    @property
     def preview(self) -> str:
         return str(self._about["preview"])
 

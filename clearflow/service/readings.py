@@ -12,7 +12,7 @@ from clearflow._prefect.http import Api
 from clearflow.errors import Refused
 from clearflow.service.crossings import crossings
 from clearflow.service.results import Results, Scalars
-from clearflow.service.spool import is_stored, piece_of
+from clearflow.service.spool import elsewhere, is_stored, piece_of
 from clearflow.service.verbs import Verb
 from clearflow.tasks import find as finding
 from clearflow.tasks import results
@@ -69,7 +69,11 @@ class Readings:
 
     async def _artifacts(self, task: str) -> list[dict[str, Any]]:
         run = await finding.one(self._api, task)
-        return [asdict(each) for each in await results.stored(self._api, run.id)]
+        found = []
+        for each in await results.stored(self._api, run.id):
+            there = elsewhere(each.content)
+            found.append({**asdict(each), "url": there[1] if there else ""})
+        return found
 
     async def _artifact(self, task: str, name: str, offset: int = 0) -> dict[str, Any]:
         """An artifact with its content in base64, or the next piece of it, and its whole size."""

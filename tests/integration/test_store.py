@@ -64,6 +64,21 @@ same = all((copy / f.relative_to(data)).read_bytes() == f.read_bytes() for f in 
 print(json.dumps([first.id, second.id, list(changed), len(files), same]))
 """
 
+OUTPUT = """
+from pathlib import Path
+from clearflow import OutputModel, Task
+task = Task.init("Digits", "kept elsewhere", output_uri="s3://bench/out")
+task.upload_artifact("table", {"a": [1, 2]})
+Path("net.pt").write_bytes(b"weights")
+OutputModel(name="net").update_weights("net.pt")
+"""
+KEPT = """
+task = Task.get_task({task!r})
+(model,) = task.models["output"]
+kept = [task.artifacts["table"].get(), task.artifacts["table"].url, model.url]
+print(json.dumps([*kept, open(model.get_local_copy()).read()]))
+"""
+
 
 @pytest.fixture
 def alone(
@@ -108,6 +123,16 @@ async def test_twenty_megabytes_travel_there_and_back_and_datasets_over_s3(
         assert gone.returncode == 5
         assert "is not reached from this machine" in gone.stdout
     _over_s3(alone, tmp_path, s3)
+    _kept_elsewhere(alone, laptop)
+
+
+def _kept_elsewhere(site: Site, laptop: Laptop) -> None:
+    """A task whose results go below an address of its own choice, with the store's credentials."""
+    task, _, _ = run(site, laptop, OUTPUT)
+    table, where, model, weights = ask_task(site, KEPT.format(task=task))
+    assert (table, weights) == ({"a": [1, 2]}, "weights")
+    for url in (where, model):
+        assert url.startswith("s3://bench/out/Digits/kept elsewhere."), url
 
 
 def _over_s3(site: Site, tmp_path: Path, s3: dict[str, Any]) -> None:
