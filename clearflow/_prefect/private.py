@@ -308,26 +308,25 @@ def check_once() -> None:
     check_schema, known = validator.check_schema, set[bytes]()
     check_variables = validation._validate_work_pool_job_variables
 
-    def new(text: str) -> bool:
-        return hashlib.sha256(text.encode()).digest() not in known
-
-    def keep(text: str) -> None:
+    def keep(digest: bytes) -> None:
         if len(known) > 10_000:
             known.clear()
-        known.add(hashlib.sha256(text.encode()).digest())
+        known.add(digest)
 
     def schema_once(schema: Any, *args: Any, **options: Any) -> None:
         text = json.dumps(schema, sort_keys=True, default=str)
-        if new(text):
+        if (digest := hashlib.sha256(text.encode()).digest()) not in known:
             check_schema(schema, *args, **options)
-            keep(text)
+            keep(digest)
 
     async def variables_once(session: Any, *args: Any, **options: Any) -> None:
         text = json.dumps([args, options], sort_keys=True, default=str)
+        digest = hashlib.sha256(text.encode()).digest()
         # What a reference stands for may have changed.
-        if new(text) or "__prefect_kind" in text or "block_document_id" in text:
+        refers = "__prefect_kind" in text or "block_document_id" in text
+        if refers or digest not in known:
             await check_variables(session, *args, **options)
-            keep(text)
+            keep(digest)
 
     validator.check_schema = staticmethod(schema_once)
     validation._validate_work_pool_job_variables = variables_once

@@ -142,6 +142,7 @@ class Chaos:
         self.posts: list[Post] = []
         self._log = (folder / "faults.log").open("w")
         self._helpers: set[asyncio.Task[None]] = set()
+        self._over = asyncio.Event()
         self._server_up = asyncio.Event()
         self._server_up.set()
 
@@ -238,6 +239,7 @@ class Chaos:
             if self._strike(fault):
                 self.outcome.faults[fault.kind] += 1
                 self.note(f"{fault.kind} agent-{fault.agent} {fault.seconds:.2f}")
+        self._over.set()
         ended.cancel()
         await asyncio.gather(ended, return_exceptions=True)
 
@@ -268,12 +270,18 @@ class Chaos:
 
     async def _cut(self, proxy: Proxy, mode: Line, seconds: float) -> None:
         with proxy.cut(mode):
-            await asyncio.sleep(seconds)
+            await self._lasts(seconds)
+
+    async def _lasts(self, seconds: float) -> None:
+        """So long, or until chaos is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
 
     async def _kill_server(self, seconds: float) -> None:
         self._server_up.clear()
         await asyncio.to_thread(self.server.kill)
-        await asyncio.sleep(seconds / 2)
+        await self._lasts(seconds / 2)
         self.note("server starts again")
         # Its start takes seconds, and minutes on a machine that has much else to do.
         await asyncio.to_thread(self.server.start, 300)

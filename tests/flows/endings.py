@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import threading
-import time
 
 from prefect import flow
 
@@ -41,13 +40,6 @@ def leaves(code: int = 3) -> None:
 def kills_itself(name: str = "SIGKILL") -> None:
     os.kill(os.getpid(), signal.Signals[name])
     threading.Event().wait()
-
-
-@flow
-def sleeps(seconds: float = 60) -> None:
-    print("asleep", flush=True)
-    time.sleep(seconds)
-    print("awake", flush=True)
 
 
 @flow

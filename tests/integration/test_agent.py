@@ -11,7 +11,7 @@ import pytest
 from clearflow import agents
 from clearflow._prefect import pools
 from tests.support.agents import AGENT, AgentProcess
-from tests.support.gates import open_gate
+from tests.support.gates import closed, open_gate
 from tests.support.waiting import wait_until_async
 
 SCRIPTS = True
@@ -19,6 +19,7 @@ SCRIPTS = True
 
 async def waits(ask, folder, queue, name, **job_variables):
     """Enqueue a task that runs until it is told to end."""
+    closed(folder / f"{name}.go")
     parameters = {"folder": str(folder), "name": name}
     return await ask.enqueue_script("until_told", queue, parameters, name=name, **job_variables)
 
@@ -242,8 +243,8 @@ async def test_agents_without_a_name_number_themselves(site, ask):
     assert names == [f"{host}:0", f"{host}:1"]
 
 
-async def test_an_idle_agent_ends_after_its_timeout_and_a_busy_one_does_not(site, ask):
-    run_id = await ask.enqueue_script("sleeps", "q", {"seconds": 4})
+async def test_an_idle_agent_ends_after_its_timeout_and_a_busy_one_does_not(site, ask, tmp_path):
+    run_id = await ask.enqueue_script("counts", "q", {"folder": str(tmp_path), "seconds": 4})
     agent = site.agent("q", idle_timeout=2)
     run = await ask.ended(run_id)
     assert run.state.type == "COMPLETED"

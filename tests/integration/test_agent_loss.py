@@ -16,7 +16,7 @@ from clearflow.words.lifecycle import Exit
 from clearflow.words.models import SCHEDULED
 from tests.chaos.proxy import Line, Proxy
 from tests.support.agents import LOSING, client, opened
-from tests.support.gates import open_gate
+from tests.support.gates import closed, open_gate
 from tests.support.waiting import wait_until, wait_until_async
 
 SCRIPTS = True
@@ -25,6 +25,7 @@ FLOWS = LOSING | {"CLEARFLOW_WARM": "1"}
 
 async def running(ask, folder, name="a", **job_variables):
     """A task that runs until it is told to end."""
+    closed(folder / f"{name}.go")
     parameters = {"folder": str(folder), "name": name}
     run_id = await ask.enqueue_script("until_told", "q", parameters, **job_variables)
     await marker(folder / f"{name}.running")
@@ -190,6 +191,8 @@ async def test_an_outcome_that_arrives_too_late_does_not_count(site, ask, tmp_pa
         behind = {"PREFECT_API_URL": f"http://127.0.0.1:{proxy.port}/api"}
         first = site.agent("q", env=LOSING | behind, wait=False)
         await wait_until_async(lambda: said(first, " serves "), 60, what="the first agent")
+        for number in (1, 2):
+            closed(tmp_path / f"{number}.go")
         run_id = await ask.enqueue_script("numbered", "q", {"folder": str(tmp_path)})
         await marker(tmp_path / "1.started")
         await ask.until(run_id, "running")
@@ -283,6 +286,7 @@ async def test_a_server_that_freezes_has_heard_of_nobody_and_nobody_is_lost(
 
 
 async def test_attempts_are_counted_over_several_machines(site, ask, tmp_path):
+    closed(tmp_path / "a.go")
     run_id = await ask.enqueue_script(
         "until_told", "q", {"folder": str(tmp_path), "name": "a"}, max_attempts=3
     )

@@ -8,7 +8,7 @@ import pytest
 from clearflow import agents
 from clearflow.agents import Wish
 from tests.support.agents import processes_with
-from tests.support.gates import open_gate
+from tests.support.gates import closed, open_gate
 from tests.support.waiting import wait_until, wait_until_async
 
 SCRIPTS = True
@@ -16,6 +16,7 @@ SCRIPTS = True
 
 async def running(ask, folder, name="a", queue="q"):
     """A task that runs until it is told to end."""
+    closed(folder / f"{name}.go")
     parameters = {"folder": str(folder), "name": name}
     run_id = await ask.enqueue_script("until_told", queue, parameters, name=name)
 

@@ -13,6 +13,7 @@ import pytest
 from nbclient import NotebookClient
 
 from clearflow._prefect import pools
+from tests.support.gates import closed
 from tests.support.waiting import wait_until_async
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "colab.ipynb"
@@ -80,6 +81,7 @@ async def has_ended(agent) -> bool:
 
 async def test_an_agent_hands_its_task_back_before_its_machine_is_taken_away(site, ask, tmp_path):
     first = site.agent("q", max_hours=8 / 3600)
+    closed(tmp_path / "a.go")
     run_id = await ask.enqueue("patient.py:until_told", "q", {"folder": str(tmp_path), "name": "a"})
     await ask.until(run_id, "running")
     await ask.until(run_id, "queued", timeout=60)

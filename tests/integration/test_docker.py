@@ -225,7 +225,7 @@ ONCE = (
     "again = mark.exists()\n"
     "mark.touch()\n"
     "print('here', flush=True)\n"
-    "again or threading.Event().wait()\n"
+    "if not again:\n    threading.Event().wait()\n"
 )
 
 

@@ -129,7 +129,11 @@ async def test_two_tasks_of_one_recipe_build_it_once(tmp_path):
 async def test_cancelling_ends_the_build_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("uv.find_uv_bin", lambda: str(endless_uv(tmp_path)))
     task = asyncio.create_task(prepare(recipe("iniconfig"), tmp_path, lambda _: None))
-    await wait_until_async(lambda: asyncio.sleep(0, (tmp_path / "uv.pid").exists()))
+
+    async def begun() -> bool:
+        return (tmp_path / "uv.pid").exists()
+
+    await wait_until_async(begun, what="uv to run")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

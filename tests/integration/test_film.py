@@ -15,7 +15,7 @@ from clearflow.queues.line import Spot, Where
 from clearflow.tasks import abort
 from clearflow.words.names import stored
 from tests.support.agents import Client, Site
-from tests.support.gates import open_gate
+from tests.support.gates import closed, open_gate
 from tests.support.waiting import wait_until_async
 
 AGENTS, TASKS = 4, 20
@@ -96,6 +96,7 @@ async def test_the_film(site: Site, ask: Client, tmp_path: Path) -> None:
     ids = []
     for number in range(TASKS):
         name = f"task {number}"
+        closed(tmp_path / f"{name}.go")
         parameters = {"folder": str(tmp_path), "name": name}
         ids.append(await ask.enqueue("patient.py:until_told", "cpu", parameters, name=name))
     film = Film(ask, site.pool, tmp_path, ids)

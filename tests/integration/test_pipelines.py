@@ -24,7 +24,7 @@ from clearflow.words.launches import origin_tag
 from clearflow.words.models import Run
 from clearflow.words.names import STEP
 from tests.support.agents import Client, Site, client, opened
-from tests.support.gates import open_gate
+from tests.support.gates import closed, open_gate
 from tests.support.git import Laptop, git
 from tests.support.server import PrefectServer
 from tests.support.waiting import WaitedTooLong, wait_until_async
@@ -153,14 +153,10 @@ from clearflow import component, pipeline
 
 @component(return_values=["line"])
 def work(name, after, folder):
-    import contextlib, os
     from pathlib import Path
     with open(Path(folder) / "ran", "a") as file:
         file.write(name + "\\n")
-    gate = Path(folder) / f"go {name}"
-    with contextlib.suppress(FileExistsError):
-        os.mkfifo(gate)
-    gate.read_bytes()
+    (Path(folder) / f"go {name}").read_bytes()
     return after + [name]
 
 @pipeline(name="shaken", project="NASA", default_queue="q", return_value="line")
@@ -411,6 +407,8 @@ async def test_a_pipeline_outlives_its_controller_its_agent_and_the_server(
     site.agent("services", name="light")
     heavy = site.agent("q", name="heavy")
     async with client(site) as ask:
+        for name in ("one", "two", "three"):
+            closed(tmp_path / f"go {name}")
         task = run(site, laptop, SHAKEN, str(tmp_path))
 
         async def ran(count: int) -> None:

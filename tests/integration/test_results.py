@@ -172,32 +172,32 @@ print(first.get_last_iteration(), second.get_last_iteration(), first.id, second.
 async def test_scalars_are_seen_while_a_task_runs(site, ask, laptop):
     script = """
 from clearflow import Task
-import time
 logger = Task.init("Digits", "live").get_logger()
-for i in range(10**6):
+for i in range(300):
     logger.report_scalar("loss", "train", 1 / (i + 1), i)
-    time.sleep(0.01)
+open("more").read()
+for i in range(300, 400):
+    logger.report_scalar("loss", "train", 1 / (i + 1), i)
+open("never").read()
 """
+    more, _ = closed(laptop.root / "more"), closed(laptop.root / "never")
     process = start(site, laptop, script)
     assert process.stderr is not None
     task = task_of(process.stderr.readline())
     run_id = (await ask.run(task)).id
-    last = 0
 
-    async def grown() -> bool:
-        (curve,) = (await results.curves(ask.api, run_id)).values() or [None]
-        return curve is not None and curve.iterations[-1] > last
+    async def seen(iteration: int) -> bool:
+        return any(
+            curve.iterations[-1] == iteration
+            for curve in (await results.curves(ask.api, run_id)).values()
+        )
 
-    await wait_until_async(lambda: any_curve(ask, run_id), what="a scalar")
-    last = 300
-    await wait_until_async(grown, what="more of it")
+    await wait_until_async(lambda: seen(299), what="the first scalars")
+    open_gate(more)
+    await wait_until_async(lambda: seen(399), what="more of them")
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert (await ask.ended(task)).state.type == "CRASHED"
-
-
-async def any_curve(ask, run_id: str) -> bool:
-    return bool(await results.curves(ask.api, run_id))
 
 
 async def test_a_task_that_goes_elsewhere_takes_its_results_along(site, ask, laptop):

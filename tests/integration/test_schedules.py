@@ -26,6 +26,7 @@ from clearflow.words.notes import Note
 from tests.support.agents import Client, Site, client
 from tests.support.automation import clearflow, here, place, python
 from tests.support.automation import task as completed
+from tests.support.gates import closed
 from tests.support.server import PrefectServer
 from tests.support.waiting import wait_until_async
 
@@ -494,6 +495,7 @@ async def test_an_agent_launches_what_is_due_and_the_command_line_sees_it(
             "state": {"type": {"any_": [COMPLETED]}},
         }
         fired = [each async for each in runs.find(ask.api, where)]
+        closed(tmp_path / "long.go")
         words = {"folder": str(tmp_path), "name": "long"}
         limited = await ask.enqueue("patient.py:until_told", "cpu", words, time_limit_seconds=1)
         over = await ask.ended(limited)

@@ -194,7 +194,7 @@ async def test_a_lost_script_starts_again(own_site, own_ask, project, tmp_path):
         "again = mark.exists()\n"
         "mark.touch()\n"
         "print('here')\n"
-        "again or threading.Event().wait()\n"
+        "if not again:\n    threading.Event().wait()\n"
     )
     task = queued(run(own_site, project, "once.py", "--queue", "q", "--", str(tmp_path / "mark")))
     await own_ask.until_printed(task, "here")

@@ -20,11 +20,11 @@ from clearflow.service.answers import Service
 from clearflow.words.models import COMPLETED
 from tests.integration.test_pipelines import kill_controller
 from tests.support.agents import Client, Site, client
-from tests.support.gates import open_gate
+from tests.support.gates import closed, open_gate
 from tests.support.waiting import WaitedTooLong, wait_until_async
 
 TRAIN = """
-import contextlib, os, threading
+import os, threading
 from pathlib import Path
 from clearflow import Task
 
@@ -44,8 +44,6 @@ for i in range(3):
 if x >= 0 and x % 10 == 5:
     threading.Event().wait()
 if x >= 0:
-    with contextlib.suppress(FileExistsError):
-        os.mkfifo(folder / "go")
     (folder / "go").read_bytes()
 """
 SEARCH = """
@@ -75,7 +73,6 @@ print(json.dumps({
 
 
 FURTHER = """
-import time
 import optuna
 from clearflow.automation import DiscreteParameterRange, HyperParameterOptimizer, OptimizerOptuna
 
@@ -88,8 +85,8 @@ optimizer = HyperParameterOptimizer(
 optimizer.start()
 optimizer.set_time_limit(60)
 print(optimizer.task.id, flush=True)
-while not [task for task in optimizer.get_active_experiments() if task.status == "running"]:
-    time.sleep(0.2)
+open("stop").read()
+assert [task.status for task in optimizer.get_active_experiments()] == ["running"]
 optimizer.stop()
 assert not optimizer.is_active()
 """
@@ -125,6 +122,7 @@ class Person:
 
     def __init__(self, site: Site, folder: Path) -> None:
         self.site, self.folder = site, folder
+        closed(folder / "go")
         home = str(folder / "home")
         self.env = {**site.env, "CLEARFLOW_HOME": home, "CLEARFLOW_POOL": site.pool}
 
@@ -311,9 +309,18 @@ async def two_objectives(ask: Client, person: Person, base: str) -> None:
     listed = json.loads(person.clearflow("search", "ls", "--json"))
     (row,) = [each for each in listed if each["id"] == search]
     assert (row["name"], row["ended"], row["best"]["trial"]) == ("both", 2, 1)
+    stop = closed(person.folder / "stop")
     program = person.start(FURTHER.format(base=base, before=search))
-    out = await said_by(program, ask, search)
-    further = out.split()[0]
+    assert program.stdout is not None
+    further = program.stdout.readline().strip()
+
+    async def one_runs() -> bool:
+        mine = await trials.trials(ask.api, further)
+        return any([await ask.status(each.task) == "running" for each in mine])
+
+    await wait_until_async(one_runs, 60, what="a trial to run")
+    open_gate(stop)
+    await said_by(program, ask, further)
     ended = await ask.ended(further)
     assert ended.state is not None
     assert ended.state.type == "CANCELLED"

@@ -76,9 +76,9 @@ async def test_a_function_that_is_not_there_is_named(shared):
 
 
 async def test_parameters_that_do_not_fit_are_told(shared):
-    run = await end(shared, "endings.py:sleeps", {"seconds": "many"})
+    run = await end(shared, "endings.py:exits", {"code": "many"})
     assert run.state.type == "FAILED"
-    assert "seconds" in run.note.text
+    assert "code" in run.note.text
 
 
 @pytest.fixture

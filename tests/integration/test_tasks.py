@@ -48,10 +48,9 @@ def train(lr: float = 0.1, epochs: int = 3, name: str = "x"):
 variant = train.with_options(name="variant")
 
 @flow
-def sleep(seconds: float = 60):
+def endless():
     import threading
-    print("asleep", flush=True)
-    threading.Event().wait(seconds)
+    threading.Event().wait()
 """
 
 
@@ -521,14 +520,14 @@ def test_the_public_face(site: Site, training: ModuleType, monkeypatch: pytest.M
     epochs = ["epoch 0 lr 0.5", "epoch 1 lr 0.5"]
     # The console follows the state by a moment.
     wait_until(lambda: [x for x in task.logs() if "epoch" in x] == epochs, what="the console")
-    sleeper = clearflow.enqueue(training.sleep, "cpu", name="long one", pool=site.pool)
-    waiting = clearflow.enqueue(training.sleep, "cpu", name="never", pool=site.pool)
-    wait_until(lambda: sleeper.status == "running", what="the sleeper to run")
+    endless = clearflow.enqueue(training.endless, "cpu", name="long one", pool=site.pool)
+    waiting = clearflow.enqueue(training.endless, "cpu", name="never", pool=site.pool)
+    wait_until(lambda: endless.status == "running", what="the endless to run")
     waiting.abort()
     assert waiting.status == "aborted"
-    sleeper.abort()
-    assert sleeper.wait(timeout=60) == "aborted"
+    endless.abort()
+    assert endless.wait(timeout=60) == "aborted"
     with pytest.raises(Refused, match="has ended"):
-        sleeper.abort()
+        endless.abort()
     with pytest.raises(Usage, match="do not fit"):
         clearflow.enqueue(training.train, "cpu", {"lr": []}, pool=site.pool)

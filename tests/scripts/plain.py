@@ -1,6 +1,5 @@
 """A script that does one thing with these parameters: `plain.py until_told '{"folder": …}'`."""
 
-import contextlib
 import json
 import os
 import sys
@@ -15,24 +14,12 @@ def completes() -> None:
     print("says hello")
 
 
-def sleeps(seconds: float) -> None:
-    print("asleep", flush=True)
-    time.sleep(seconds)
-    print("awake", flush=True)
-
-
 def until_told(folder: str, name: str) -> None:
     """Runs until the gate `<name>.go` is open."""
     Path(folder, f"{name}.running").touch()
     print(f"{name} started")
     shows_gpus()
-    _wait_at(Path(folder, f"{name}.go"))
-
-
-def _wait_at(gate: Path) -> None:
-    with contextlib.suppress(FileExistsError):
-        os.mkfifo(gate)
-    gate.read_bytes()
+    Path(folder, f"{name}.go").read_bytes()
 
 
 def shows_gpus() -> None:
@@ -43,7 +30,7 @@ def numbered(folder: str) -> None:
     """The first start runs until `1.go` is open, the second until `2.go`, and so on."""
     number = len(list(Path(folder).glob("*.started"))) + 1
     Path(folder, f"{number}.started").touch()
-    _wait_at(Path(folder, f"{number}.go"))
+    Path(folder, f"{number}.go").read_bytes()
     Path(folder, f"{number}.over").touch()
 
 

@@ -52,7 +52,17 @@ class DockerEngine:
 
     def start(self) -> None:
         """Return when it answers."""
-        words = ["dockerd", "--host", self.host, "--shutdown-timeout", "2"]
+        # Also when pytest is killed, and ends nothing.
+        words = [
+            "setpriv",
+            "--pdeathsig",
+            "TERM",
+            "dockerd",
+            "--host",
+            self.host,
+            "--shutdown-timeout",
+            "2",
+        ]
         words += ["--storage-driver=overlay2", "--bridge=none", "--iptables=false"]
         words += ["--ip6tables=false", "--data-root", str(self.folder / "data")]
         words += ["--exec-root", str(self.folder / "exec")]
